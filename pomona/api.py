@@ -484,20 +484,24 @@ class OpenLake:
         with translate_read_errors():
             return find_duplicates(self._lake, self.version(as_of), near)
 
-    def diff(self, one: str | int, other: str | int = "latest") -> dict[str, Any]:
+    def diff(
+        self, one: str | int, other: str | int = "latest", *, images: bool = False
+    ) -> dict[str, Any]:
         """Compare two versions of the features, or two refits.
 
         Parameters
         ----------
         one, other : str or int
             A version as in `as_of`, or a refit ID.
+        images : bool
+            List the paths of the images too.
 
         Returns
         -------
         dict
             ``from`` and ``to`` (versions), ``added``, ``removed`` and ``replaced`` (numbers of images), ``labels``
-            (the same by label), ``images`` (paths by change) and ``refits`` (explained variance and principal angles;
-            None if one of the versions has no refit).
+            (the same by label), ``images`` (paths by change; None if not requested) and ``refits`` (explained variance
+            and principal angles; None if one of the versions has no refit).
 
         Examples
         --------
@@ -508,7 +512,7 @@ class OpenLake:
         """
         from pomona.queries.diff import diff
 
-        return diff(self.root, str(one), str(other))
+        return diff(self.root, str(one), str(other), images=images)
 
     def export(self, file: str, as_of: str | int | None = None, label: str | None = None) -> int:
         """Write the features to a Parquet, CSV or NumPy file, in no particular order.

@@ -35,9 +35,9 @@ def diff(
 
     console = Console(as_json=as_json)
     with console.status("comparing"):
-        result = compare(lake, one, other)
+        result = compare(lake, one, other, images=images)
     if as_json:
-        console.print_json(result if images else result | {"images": None})
+        console.print_json(result)
         return
     for name in ("from", "to"):
         console.print(f"{name:<9} {result[name]['resolved']}: {result[name]['rows']:,} rows")

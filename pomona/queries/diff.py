@@ -33,7 +33,7 @@ class ComparedVersion:
     refit: RefitRow | None
 
 
-def diff(location: str, one: str, other: str) -> JsonObject:
+def diff(location: str, one: str, other: str, *, images: bool = False) -> JsonObject:
     """Compare two versions of the features, or two refits and the versions of the features that they used.
 
     Parameters
@@ -42,13 +42,16 @@ def diff(location: str, one: str, other: str) -> JsonObject:
         Folder or URI of the lake.
     one, other : str
         A version, see `streaming.lake.versions.resolve_version`, or a refit ID.
+    images : bool
+        List the paths of the images too.
 
     Returns
     -------
     dict
         ``from``, ``to`` (``version``, ``committed``, ``resolved``, ``rows``); ``added``, ``removed``, ``replaced``
         (numbers of images; an image is replaced if its content hash changes); ``labels`` (the same by label);
-        ``images`` (paths by change); ``refits`` (see `compare_refits`; None if one of the versions has no refit).
+        ``images`` (sorted paths by change; None if not requested); ``refits`` (see `compare_refits`; None if one of the
+        versions has no refit).
 
     Raises
     ------
@@ -62,21 +65,20 @@ def diff(location: str, one: str, other: str) -> JsonObject:
         refits = read_refits(lake)
         sides = [_resolve_side(lake, refits, argument) for argument in (one, other)]
         before, after = (open_table(lake.features, side.pinned.number) for side in sides)
-        changed, rows = compare_tables(before, after)
+        changed, totals = compare_tables(before, after)
         one_refit, other_refit = sides[0].refit, sides[1].refit
-        labels = sorted({label for images in changed.values() for _, label in images})
-        counts = {
-            change: Counter(label for _, label in images) for change, images in changed.items()
-        }
+        counts = {change: _count_labels(rows) for change, rows in changed.items()}
         return {
-            "from": version_json(sides[0].pinned) | {"rows": rows[0]},
-            "to": version_json(sides[1].pinned) | {"rows": rows[1]},
+            "from": version_json(sides[0].pinned) | {"rows": totals[0]},
+            "to": version_json(sides[1].pinned) | {"rows": totals[1]},
             **{change: len(changed[change]) for change in CHANGES},
             "labels": [
                 {"label": label, **{change: counts[change][label] for change in CHANGES}}
-                for label in labels
+                for label in sorted(set().union(*counts.values()))
             ],
-            "images": {change: [path for path, _ in changed[change]] for change in CHANGES},
+            "images": {change: sorted(changed[change]["path"].to_pylist()) for change in CHANGES}
+            if images
+            else None,
             "refits": compare_refits(one_refit, other_refit) if one_refit and other_refit else None,
         }
 
@@ -88,18 +90,22 @@ def _resolve_side(lake: Lake, refits: list[RefitRow], argument: str) -> Compared
     return ComparedVersion(pinned, candidates[-1] if candidates else None)
 
 
-ChangedImages = dict[str, list[tuple[str, str]]]
+def _count_labels(rows: pa.Table) -> Counter[str]:
+    counts = pc.value_counts(rows["label"])
+    return Counter(dict(zip(*(part.to_pylist() for part in counts.flatten()), strict=True)))
 
 
-def compare_tables(before: DeltaTable, after: DeltaTable) -> tuple[ChangedImages, tuple[int, int]]:
-    """Return path and label of the added, removed and replaced images, sorted by path, and both row counts."""
+def compare_tables(
+    before: DeltaTable, after: DeltaTable
+) -> tuple[dict[str, pa.Table], tuple[int, int]]:
+    """Return ``path`` and ``label`` of the added, removed and replaced images, and both row counts."""
     files = [set(table.get_add_actions().column("path").to_pylist()) for table in (before, after)]
     # Rows in files that both versions share have not changed; only the other files are read.
     old, new = (
         _read_files(table, names - (files[0] & files[1]))
         for table, names in zip((before, after), files, strict=True)
     )
-    both = old.join(new, "path", join_type="full outer", right_suffix="_new").sort_by("path")
+    both = old.join(new, "path", join_type="full outer", right_suffix="_new")
     is_old, is_new = pc.is_valid(both["content_hash"]), pc.is_valid(both["content_hash_new"])
     differs = pc.not_equal(both["content_hash"], both["content_hash_new"])
     masks = {
@@ -107,13 +113,8 @@ def compare_tables(before: DeltaTable, after: DeltaTable) -> tuple[ChangedImages
         "removed": pc.invert(is_new),
         "replaced": pc.fill_null(differs, False),
     }
-    labels = pc.coalesce(both["label_new"], both["label"])
-    changed = {
-        change: list(
-            zip(both["path"].filter(mask).to_pylist(), labels.filter(mask).to_pylist(), strict=True)
-        )
-        for change, mask in masks.items()
-    }
+    rows = pa.table({"path": both["path"], "label": pc.coalesce(both["label_new"], both["label"])})
+    changed = {change: rows.filter(mask) for change, mask in masks.items()}
     counts = [next(iter(query(t, "count(*)"))).column(0)[0].as_py() for t in (before, after)]
     return changed, (counts[0], counts[1])
 

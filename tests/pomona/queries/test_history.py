@@ -7,16 +7,19 @@ import io
 import json
 import shutil
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pomona.queries.diff import diff
 from pomona.queries.history import history
 from pomona.queries.image_history import content_in_refit
 from pomona.queries.session import translate_read_errors
 from streaming.errors import ExternalError
+from support.lakes.deltars_lakes import create_deltars_lake, random_images
 from support.lakes.feature_lakes import Oracle, delta
 from support.lakes.story_lake import (
     BROKEN,
@@ -98,6 +101,18 @@ def test_diff_compares_refits_by_id_or_version(story: Story, pomona: Command) ->
     for made in story.refits:
         assert f"{made.explained_variance_ratio[0]:.2%}" in output
     assert "10 added, 3 removed, 5 replaced" in output
+
+
+def test_diff_without_images_creates_no_object_per_image(tmp_path: Path) -> None:
+    lake = create_deltars_lake(tmp_path / "lake", random_images(1, 1), random_images(5_000, 1, 1))
+    expected = diff(lake.root, "0", "1", images=True)
+    assert len(expected["images"]["added"]) == 5_000
+    tracemalloc.start()
+    found = diff(lake.root, "0", "1")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == expected | {"images": None}
+    assert peak < 300_000
 
 
 def test_show_describes_a_version(story: Story, pomona: Command) -> None:
