@@ -8,6 +8,7 @@ standard deviation (n - 1), as Spark ML does; scikit-learn divides by n, so its 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ class FitOptions:
     Raises
     ------
     UsageError
-        If both or neither are given, `components` is below 1, or `variance` is outside (0, 1].
+        If both or neither are given, `components` is not an integer of 1 or more, or `variance` is not a number in
+        (0, 1].
 
     Examples
     --------
@@ -54,12 +56,21 @@ class FitOptions:
         if (self.components is None) == (self.variance is None):
             given = f"components={self.components} and variance={self.variance}"
             raise UsageError(f"{given}: give exactly one, such as components=50 or variance=0.95")
-        if self.components is not None and self.components < 1:
-            raise UsageError(f"components={self.components} is below 1: give 1 or more")
-        if self.variance is not None and not 0 < self.variance <= 1:
-            raise UsageError(
-                f"variance={self.variance} is outside (0, 1]: give a ratio such as 0.95 for 95%"
-            )
+        if self.components is not None:
+            if not isinstance(self.components, Integral) or isinstance(self.components, bool):
+                raise UsageError(
+                    f"components={self.components!r} is not an integer: give 1 or more"
+                )
+            if self.components < 1:
+                raise UsageError(f"components={self.components} is below 1: give 1 or more")
+            object.__setattr__(self, "components", int(self.components))
+        if self.variance is not None:
+            example = "give a ratio such as 0.95 for 95%"
+            if not isinstance(self.variance, Real) or isinstance(self.variance, bool):
+                raise UsageError(f"variance={self.variance!r} is not a number: {example}")
+            if not 0 < self.variance <= 1:
+                raise UsageError(f"variance={self.variance} is outside (0, 1]: {example}")
+            object.__setattr__(self, "variance", float(self.variance))
 
 
 @dataclass(frozen=True, eq=False)

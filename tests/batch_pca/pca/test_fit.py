@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -190,6 +192,28 @@ def test_rows_that_cannot_be_fitted_are_rejected(rows: Rows, components: int, me
     with pytest.raises(SnapshotError, match=message) as error:
         fit(Moments.from_rows(rows, np.zeros(rows.shape[1])), FitOptions(components))
     assert "\n" not in str(error.value)
+
+
+def test_options_accept_numpy_scalars() -> None:
+    for options, expected in (
+        (FitOptions(components=np.int64(5)), FitOptions(components=5)),
+        (FitOptions(variance=np.float32(0.5)), FitOptions(variance=0.5)),
+        (FitOptions(variance=1), FitOptions(variance=1.0)),
+    ):
+        assert repr(options) == repr(expected)
+        assert json.dumps([options.components, options.variance])
+
+
+@pytest.mark.parametrize("components", [50.0, True, "50", np.float64(5)])
+def test_number_of_components_is_an_integer(components: Any) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"components={components!r} is not an integer")):
+        FitOptions(components=components)
+
+
+@pytest.mark.parametrize("variance", [True, "0.95", 1j])
+def test_variance_is_a_number(variance: Any) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"variance={variance!r} is not a number")):
+        FitOptions(variance=variance)
 
 
 @pytest.mark.parametrize(
