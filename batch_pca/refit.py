@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 import uuid
 from collections.abc import Mapping
@@ -150,14 +151,14 @@ class RefitResult:
         return self.row.folder
 
 
-def refit(lake: str, options: RefitOptions | None = None) -> RefitResult:
+def refit(lake: str | os.PathLike[str], options: RefitOptions | None = None) -> RefitResult:
     """Fit the scaler and the PCA on a version of the features, and publish the reduced rows.
 
     If the rows and the options are those of an earlier refit, that refit is returned with ``is_new=False``.
 
     Parameters
     ----------
-    lake : str
+    lake : str or os.PathLike
         Folder or ``s3://`` URI of a lake.
     options : RefitOptions, optional
         None means `RefitOptions()`, with an explained variance ratio of 0.95.

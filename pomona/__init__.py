@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ _MODULES = {
 }
 
 
-def open_lake(location: str) -> OpenLake:
+def open_lake(location: str | os.PathLike[str]) -> OpenLake:
     """Open a lake for reading: its features at any version, its refits, and their scaler and PCA.
 
     Parameters
     ----------
-    location : str
+    location : str or os.PathLike
         Folder or ``s3://`` URI.
 
     Returns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -153,7 +154,7 @@ class OpenLake:
 
     Parameters
     ----------
-    location : str
+    location : str or os.PathLike
         Folder or ``s3://`` URI.
 
     Attributes
@@ -174,7 +175,7 @@ class OpenLake:
     'file:.../lake'
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str | os.PathLike[str]) -> None:
         self._lake = open_lake(location)
         self.root = self._lake.root
 
@@ -414,13 +415,13 @@ class OpenLake:
             return frame.toPandas()
 
     def similar(
-        self, image: str, top: int = 10, as_of: str | int | None = None
+        self, image: str | os.PathLike[str], top: int = 10, as_of: str | int | None = None
     ) -> SimilarityResult:
         """Find the images whose features have the highest cosine similarity to those of an image.
 
         Parameters
         ----------
-        image : str
+        image : str or os.PathLike
             Path or URI of an image of the lake, or of any other image: its features are then computed with the lake's
             model.
         top : int
@@ -514,7 +515,9 @@ class OpenLake:
 
         return diff(self.root, str(one), str(other), images=images)
 
-    def export(self, file: str, as_of: str | int | None = None, label: str | None = None) -> int:
+    def export(
+        self, file: str | os.PathLike[str], as_of: str | int | None = None, label: str | None = None
+    ) -> int:
         """Write the features to a Parquet, CSV or NumPy file, in no particular order.
 
         The suffix selects the format: ``.parquet`` (all columns), ``.csv`` (``path``, ``label``, ``f1`` …) or ``.npz``
@@ -522,7 +525,7 @@ class OpenLake:
 
         Parameters
         ----------
-        file : str
+        file : str or os.PathLike
             Local path; an existing file is replaced.
         as_of : str or int, optional
             Version of the features.

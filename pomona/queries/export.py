@@ -48,7 +48,10 @@ class Export:
 
 
 def export(
-    location: str, file: str, as_of: str | int | None = None, label: str | None = None
+    location: str,
+    file: str | os.PathLike[str],
+    as_of: str | int | None = None,
+    label: str | None = None,
 ) -> Export:
     """Write the features of a version to a file, in no particular order.
 
@@ -59,7 +62,7 @@ def export(
     ----------
     location : str
         Folder or ``s3://`` URI of the lake.
-    file : str
+    file : str or os.PathLike
         Local path. The suffix selects the format: ``.parquet`` (all columns), ``.csv`` (``path``, ``label``, ``f1`` …)
         or ``.npz`` (arrays ``paths``, ``labels`` and ``features`` of shape (n, d)).
     as_of : str or int, optional
@@ -76,6 +79,7 @@ def export(
     SnapshotError
         If the version does not exist, or its rows have different numbers of features.
     """
+    file = os.fspath(file)
     writer = _WRITERS.get(Path(file).suffix.lower())
     if writer is None or is_s3(file) or "://" in file:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,7 +21,7 @@ JsonObject = dict[str, Any]
 _MAX_MESSAGE_LENGTH = 400
 
 
-def open_lake(location: str) -> Lake:
+def open_lake(location: str | os.PathLike[str]) -> Lake:
     """Open a lake of the current or an older format; LakeError if there is no lake at the location."""
     lake = Lake.at(location)
     lake.validate(allow_older=True)

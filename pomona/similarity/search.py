@@ -108,7 +108,10 @@ class SimilarityResult:
 
 
 def similar(
-    location: str, image: str, top: int = 10, as_of: str | ResolvedVersion | None = None
+    location: str,
+    image: str | os.PathLike[str],
+    top: int = 10,
+    as_of: str | ResolvedVersion | None = None,
 ) -> SimilarityResult:
     """Find the images of a lake that are most similar to an image, by the cosine of their features.
 
@@ -116,7 +119,7 @@ def similar(
     ----------
     location : str
         Folder or URI of the lake.
-    image : str
+    image : str or os.PathLike
         Path of an image of the lake, or of any other image file, whose features the lake's model then computes.
     top : int
         Maximum number of images to return.

@@ -45,8 +45,8 @@ from streaming.storage.interface import is_below, is_s3, local_path
 
 
 def ingest(
-    source: str,
-    lake: str,
+    source: str | os.PathLike[str],
+    lake: str | os.PathLike[str],
     settings: IngestSettings | None = None,
     on_batch: BatchCallback = lambda result, summary: None,
     stop_event: threading.Event | None = None,
@@ -56,7 +56,7 @@ def ingest(
 
     Parameters
     ----------
-    source, lake : str
+    source, lake : str or os.PathLike
         Folders or ``s3://`` URIs, in any combination.
     settings : IngestSettings, optional
         None means `IngestSettings()`, which runs until a stop is requested.

@@ -58,7 +58,7 @@ class Lake:
     checkpoint_name: str = field(default="ingest", compare=False)
 
     @classmethod
-    def at(cls, location: str) -> Lake:
+    def at(cls, location: str | os.PathLike[str]) -> Lake:
         """Create a `Lake` from a folder or URI as a user enters it.
 
         Raises

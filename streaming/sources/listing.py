@@ -154,7 +154,7 @@ class Source:
     _warned: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
-    def at(cls, location: str, selection: Selection | None = None) -> Source:
+    def at(cls, location: str | os.PathLike[str], selection: Selection | None = None) -> Source:
         """Return the source for a folder or URI given by the user."""
         source = cls(normalize(location), selection or Selection())
         source._validate_patterns()

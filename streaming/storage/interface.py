@@ -139,12 +139,12 @@ class Storage(Protocol):
         """Move all files below a prefix to another prefix on the same storage."""
 
 
-def normalize(location: str) -> str:
+def normalize(location: str | os.PathLike[str]) -> str:
     """Convert a location given by the user to the URI that Spark writes.
 
     Parameters
     ----------
-    location : str
+    location : str or os.PathLike
         A folder (relative, absolute, with ``~``), ``s3://`` / ``s3a://``, or a ``file:`` URI: percent-encoded
         after ``file://``, as browsers show it, and plain after ``file:/``, as this function returns it.
         In a local path, ``\\xNN`` is a byte, see the module's docstring, so that printed paths can be pasted.
@@ -162,6 +162,7 @@ def normalize(location: str) -> str:
     PlatformError
         For a relative path if the current directory was deleted.
     """
+    location = os.fspath(location)
     if not location:
         raise UsageError("a location is empty: write a folder or an s3:// URI; . is this folder")
     try:

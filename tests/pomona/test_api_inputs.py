@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+import pomona
 from batch_pca.pca.projection import Projection
 from pomona.api import Pca
+from streaming.errors import LakeError, SourceError
+from support.lakes.deltars_lakes import create_deltars_lake, random_images, use_cache_folder
 
 WIDTH = 1280
 
@@ -46,3 +50,17 @@ def test_transform_accepts_more_values_than_list_offsets_address(
     chunks = pa.chunked_array([chunk] * 206)  # the chunks share their memory
     assert len(chunks) * WIDTH > 2**31
     assert pca(WIDTH).transform(pa.table({"features": chunks})).shape == (206 * 8192, 1)
+
+
+def test_locations_may_be_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_cache_folder(monkeypatch, tmp_path / "cache")
+    rows = random_images(3, 4)
+    root = create_deltars_lake(tmp_path / "lake", rows).root
+    lake = pomona.open_lake(tmp_path / "lake")
+    assert lake.root == root
+    assert lake.export(tmp_path / "features.csv") == 3
+    assert len(lake.similar(Path(rows.paths[0].removeprefix("file:"))).neighbors) == 2
+    with pytest.raises(LakeError, match=f"{tmp_path} is not a lake"):
+        pomona.refit(tmp_path)
+    with pytest.raises(SourceError, match=f"{tmp_path}/missing"):
+        pomona.ingest(tmp_path / "missing", tmp_path / "lake")

@@ -61,6 +61,7 @@ def test_normalize_makes_folders_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", "/home/anna")
     assert normalize("fruits") == f"file:{tmp_path}/fruits"
     assert normalize("~/fruits") == "file:/home/anna/fruits"
+    assert normalize(Path("~/fruits")) == "file:/home/anna/fruits"
 
 
 @pytest.mark.parametrize("name", NAMES)
