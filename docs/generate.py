@@ -130,7 +130,8 @@ def render_python_api() -> str:
             parts += _class(item) if inspect.isclass(item) else _function(item, item.__name__)
     tree = inspect.getdoc(streaming.errors) or ""
     summary, _, rest = tree.partition("\n\n")
-    parts += ["## Exceptions", f"Module `streaming.errors`. {summary}", f"```text\n{rest}\n```"]
+    text = f"{summary} They are defined in `streaming.errors`, and can be imported from `pomona`."
+    parts += ["## Exceptions", text, f"```text\n{rest}\n```"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -7,31 +7,79 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from batch_pca.pca.fit import FitOptions
-    from batch_pca.refit import RefitOptions, refit
+    from batch_pca.refit import RefitOptions, RefitResult, refit
     from batch_pca.refits.drift import DriftLimits
     from pomona.api import OpenLake
+    from streaming.errors import (
+        AccountError,
+        ClosedPipeError,
+        ExternalError,
+        FailureRateExceeded,
+        LakeError,
+        LeaseError,
+        ModelError,
+        OutputError,
+        PlatformError,
+        PomonaError,
+        SnapshotError,
+        SourceError,
+        ThresholdExceeded,
+        UsageError,
+    )
     from streaming.ingest.pipeline import ingest
-    from streaming.ingest.settings import IngestSettings
+    from streaming.ingest.settings import IngestSettings, IngestSummary
 
 __all__ = [
+    "AccountError",
+    "ClosedPipeError",
     "DriftLimits",
+    "ExternalError",
+    "FailureRateExceeded",
     "FitOptions",
     "IngestSettings",
+    "IngestSummary",
+    "LakeError",
+    "LeaseError",
+    "ModelError",
+    "OutputError",
+    "PlatformError",
+    "PomonaError",
     "RefitOptions",
+    "RefitResult",
+    "SnapshotError",
+    "SourceError",
+    "ThresholdExceeded",
+    "UsageError",
     "ingest",
     "open_lake",
     "refit",
 ]
 
 # Imported on first use: `import pomona` loads neither Spark nor pandas.
-_MODULES = {
-    "DriftLimits": "batch_pca.refits.drift",
-    "FitOptions": "batch_pca.pca.fit",
-    "IngestSettings": "streaming.ingest.settings",
-    "RefitOptions": "batch_pca.refit",
-    "ingest": "streaming.ingest.pipeline",
-    "refit": "batch_pca.refit",
+_EXPORTS = {
+    "batch_pca.pca.fit": ("FitOptions",),
+    "batch_pca.refit": ("RefitOptions", "RefitResult", "refit"),
+    "batch_pca.refits.drift": ("DriftLimits",),
+    "streaming.errors": (
+        "AccountError",
+        "ClosedPipeError",
+        "ExternalError",
+        "FailureRateExceeded",
+        "LakeError",
+        "LeaseError",
+        "ModelError",
+        "OutputError",
+        "PlatformError",
+        "PomonaError",
+        "SnapshotError",
+        "SourceError",
+        "ThresholdExceeded",
+        "UsageError",
+    ),
+    "streaming.ingest.pipeline": ("ingest",),
+    "streaming.ingest.settings": ("IngestSettings", "IngestSummary"),
 }
+_MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 
 
 def open_lake(location: str | os.PathLike[str]) -> OpenLake:
@@ -48,7 +96,7 @@ def open_lake(location: str | os.PathLike[str]) -> OpenLake:
 
     Raises
     ------
-    streaming.errors.LakeError
+    LakeError
         If there is no lake at this location.
 
     Examples

@@ -19,6 +19,7 @@ from batch_pca.refits.catalog import RefitRow, read_refits
 from batch_pca.refits.load import read_fit
 from pomona.queries.session import open_lake, require_refits, translate_read_errors
 from streaming.delta.reader import open_table, query_arrow
+from streaming.errors import UsageError
 from streaming.lake.versions import resolve_version
 from streaming.storage.interface import is_s3
 
@@ -100,7 +101,7 @@ class Pca:
         Raises
         ------
         ValueError
-            If the rows do not have d features.
+            If the rows are something else, or do not have d features.
 
         Examples
         --------
@@ -110,8 +111,27 @@ class Pca:
         >>> lake.latest_pca().transform(table).shape
         (8, 3)
         """
-        scores = [self.projection.transform(matrix) for matrix in _feature_matrices(rows)]
+        scores = [self.projection.transform(matrix) for matrix in self._matrices(rows)]
         return np.concatenate([np.empty((0, len(self.components))), *scores])
+
+    def _matrices(self, rows: NDArray[Any] | pa.Table | pd.DataFrame) -> Iterator[NDArray[Any]]:
+        """Yield the column ``features`` of a table as arrays of shape (n, d), or an array unchanged.
+
+        The chunks of an Arrow table are not combined: their 32-bit list offsets address only 1.6 million rows of 1280
+        features.
+        """
+        if isinstance(rows, np.ndarray):
+            yield rows
+        elif isinstance(rows, pa.Table) and "features" in rows.column_names:
+            yield from (feature_matrix(chunk) for chunk in rows["features"].chunks if len(chunk))
+        elif not isinstance(rows, pa.Table) and "features" in getattr(rows, "columns", ()):
+            if len(rows):
+                yield np.stack(list(rows["features"]))
+        else:
+            raise ValueError(
+                f"rows are of type {type(rows).__name__}: give an array of shape (n, {self.projection.mean.size}), "
+                "or a pyarrow.Table or pandas.DataFrame with the column `features`"
+            )
 
     def transform_spark(self, rows: DataFrame) -> DataFrame:
         """Standardize and project the rows of a Spark DataFrame with a PipelineModel.
@@ -214,6 +234,11 @@ class OpenLake:
         columns : sequence of str, optional
             Names of the columns to read; None reads all.
 
+        Raises
+        ------
+        UsageError
+            If there is no such column.
+
         Examples
         --------
         >>> import pomona
@@ -221,9 +246,17 @@ class OpenLake:
         >>> table.num_rows, table.column_names
         (8, ['path', 'features'])
         """
-        selected = ", ".join(f'"{name}"' for name in columns) if columns else "*"
         with translate_read_errors():
-            return query_arrow(open_table(self._lake.features, self.version(as_of)), selected)
+            table = open_table(self._lake.features, self.version(as_of))
+            if columns is None:
+                return query_arrow(table, "*")
+            known = [field.name for field in table.schema().fields]
+            if unknown := [name for name in columns if name not in known]:
+                raise UsageError(
+                    f"no such column of the features: {', '.join(unknown)}: give some of {', '.join(known)}"
+                )
+            selected = ", ".join(f'"{name}"' for name in columns)
+            return query_arrow(table, selected or "NULL").select(list(columns))
 
     def features_pandas(
         self, as_of: str | int | None = None, columns: Sequence[str] | None = None
@@ -554,17 +587,3 @@ class OpenLake:
         from pomona.queries.export import export
 
         return export(self.root, file, as_of, label).rows
-
-
-def _feature_matrices(rows: NDArray[Any] | pa.Table | pd.DataFrame) -> Iterator[NDArray[Any]]:
-    """Yield the column ``features`` of a table as arrays of shape (n, d), or an array unchanged.
-
-    The chunks of an Arrow table are not combined: their 32-bit list offsets address only 1.6 million rows of 1280
-    features.
-    """
-    if isinstance(rows, np.ndarray):
-        yield rows
-    elif isinstance(rows, pa.Table):
-        yield from (feature_matrix(chunk) for chunk in rows["features"].chunks if len(chunk))
-    elif len(rows):
-        yield np.stack(list(rows["features"]))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
 import pomona
+import streaming.errors
 from batch_pca.pca.projection import Projection
 from pomona.api import Pca
-from streaming.errors import LakeError, SourceError
+from streaming.errors import LakeError, PomonaError, SourceError, UsageError
 from support.lakes.deltars_lakes import create_deltars_lake, random_images, use_cache_folder
 
 WIDTH = 1280
@@ -64,3 +67,52 @@ def test_locations_may_be_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         pomona.refit(tmp_path)
     with pytest.raises(SourceError, match=f"{tmp_path}/missing"):
         pomona.ingest(tmp_path / "missing", tmp_path / "lake")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1.0, 2.0, 3.0]],
+        pa.table({"path": ["file:/a.jpg"]}),
+        pd.DataFrame({"path": ["file:/a.jpg"]}),
+        pd.DataFrame(),
+        None,
+    ],
+)
+def test_transform_names_accepted_inputs(rows: Any) -> None:
+    expected = "an array of shape (n, 3), or a pyarrow.Table or pandas.DataFrame with the column `features`"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        pca(3).transform(rows)
+
+
+def test_transform_of_frames(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
+    frame = pd.DataFrame({"features": list(vectors)})
+    model = pca(5, 2)
+    np.testing.assert_allclose(model.transform(frame), model.transform(vectors))
+    assert model.transform(frame[:0]).shape == model.transform(vectors[:0]).shape == (0, 2)
+
+
+def test_features_have_requested_columns(tmp_path: Path) -> None:
+    lake = pomona.open_lake(create_deltars_lake(tmp_path / "lake", random_images(3, 4)).root)
+    for columns in ([], ["label"], ["label", "path"]):
+        table = lake.features_arrow(columns=columns)
+        assert (table.num_rows, table.column_names) == (3, columns)
+        assert lake.features_pandas(columns=columns).shape == (3, len(columns))
+    with pytest.raises(
+        UsageError, match="no such column of the features: labels, x: give some of path, label"
+    ):
+        lake.features_arrow(columns=["label", "labels", "x"])
+
+
+def test_package_exports_every_exception() -> None:
+    errors = {
+        name
+        for name, value in vars(streaming.errors).items()
+        if isinstance(value, type) and issubclass(value, PomonaError)
+    }
+    assert errors <= set(pomona.__all__)
+    assert {getattr(pomona, name) for name in errors} == {
+        getattr(streaming.errors, name) for name in errors
+    }
+    assert pomona.RefitResult.__module__ == "batch_pca.refit"
