@@ -172,9 +172,13 @@ def _qualified(item: Any) -> str:
 
 
 def _parameters(function: Any) -> Iterator[str]:
+    keyword_only = False
     for name, parameter in inspect.signature(function).parameters.items():
         if name == "self":
             continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
+            keyword_only = True
+            yield "*"
         if parameter.default is parameter.empty:
             yield name
         else:

@@ -202,7 +202,7 @@ class OpenLake:
     def __repr__(self) -> str:
         return f"pomona.open_lake({self.root!r})"
 
-    def features(self, as_of: str | int | None = None) -> DataFrame:
+    def features(self, *, as_of: str | int | None = None) -> DataFrame:
         """Return the features as a Spark DataFrame.
 
         Starts a Spark session if none is active.
@@ -221,7 +221,7 @@ class OpenLake:
         return read_table(start_session(s3=is_s3(self.root)), self._lake.features, number)
 
     def features_arrow(
-        self, as_of: str | int | None = None, columns: Sequence[str] | None = None
+        self, *, as_of: str | int | None = None, columns: Sequence[str] | None = None
     ) -> pa.Table:
         """Return the features as an Arrow table, in no particular order.
 
@@ -259,7 +259,7 @@ class OpenLake:
             return query_arrow(table, selected or "NULL").select(list(columns))
 
     def features_pandas(
-        self, as_of: str | int | None = None, columns: Sequence[str] | None = None
+        self, *, as_of: str | int | None = None, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """Return the features as a pandas DataFrame, in no particular order.
 
@@ -272,7 +272,7 @@ class OpenLake:
         >>> frame["label"].value_counts().sort_index().to_dict()
         {'Fig': 4, 'Kiwi': 4}
         """
-        return self.features_arrow(as_of, columns).to_pandas()
+        return self.features_arrow(as_of=as_of, columns=columns).to_pandas()
 
     def version(self, as_of: str | int | None = None) -> int:
         """Return the number of the version that `as_of` selects.
@@ -310,9 +310,9 @@ class OpenLake:
 
     def prune(
         self,
+        *,
         keep: int | None = None,
         older_than: str | timedelta | None = None,
-        *,
         dry_run: bool = False,
     ) -> PruneResult:
         """Remove refits with their files, as `pomona prune` does; the only method that changes the lake.
@@ -405,12 +405,12 @@ class OpenLake:
         >>> table.num_rows, table.column_names
         (8, ['path', 'label', 'reduced'])
         """
-        folder = (refit or self.latest_pca().refit).folder
+        folder = (refit or require_refits(self._lake)[-1]).folder
         with translate_read_errors():
             return pa.concat_tables(map(pyarrow.parquet.read_table, folder.parquet_files()))
 
     def query(
-        self, sql: str, as_of: str | int | None = None, timeout: float = 300.0
+        self, sql: str, *, as_of: str | int | None = None, timeout: float = 300.0
     ) -> pd.DataFrame:
         """Run a read-only Spark SQL query, as `pomona query` does.
 
@@ -448,7 +448,7 @@ class OpenLake:
             return frame.toPandas()
 
     def similar(
-        self, image: str | os.PathLike[str], top: int = 10, as_of: str | int | None = None
+        self, image: str | os.PathLike[str], *, top: int = 10, as_of: str | int | None = None
     ) -> SimilarityResult:
         """Find the images whose features have the highest cosine similarity to those of an image.
 
@@ -480,6 +480,7 @@ class OpenLake:
 
     def duplicates(
         self,
+        *,
         at_least: float = 0.98,
         top: int = 100,
         label: str | None = None,
@@ -549,7 +550,11 @@ class OpenLake:
         return diff(self.root, str(one), str(other), images=images)
 
     def export(
-        self, file: str | os.PathLike[str], as_of: str | int | None = None, label: str | None = None
+        self,
+        file: str | os.PathLike[str],
+        *,
+        as_of: str | int | None = None,
+        label: str | None = None,
     ) -> int:
         """Write the features to a Parquet, CSV or NumPy file, in no particular order.
 

@@ -32,10 +32,13 @@ def test_features_equal_table_version_in_every_format(
         table = deltalake.DeltaTable(query_lake.folder / "features", version=number)
         expected_rows = table.to_pyarrow_table().sort_by("path")
         assert lake.version(as_of) == number
-        assert lake.features_arrow(as_of).sort_by("path").to_pylist() == expected_rows.to_pylist()
-        frame = lake.features_pandas(as_of, ["label", "path"]).sort_values("path")
+        assert (
+            lake.features_arrow(as_of=as_of).sort_by("path").to_pylist()
+            == expected_rows.to_pylist()
+        )
+        frame = lake.features_pandas(as_of=as_of, columns=["label", "path"]).sort_values("path")
         assert frame["label"].tolist() == expected_rows["label"].to_pylist()
-        rows = lake.features(as_of).orderBy("path").collect()
+        rows = lake.features(as_of=as_of).orderBy("path").collect()
         assert [row.path for row in rows] == expected_rows["path"].to_pylist()
         assert [list(row.features) for row in rows] == expected_rows["features"].to_pylist()
     assert (
@@ -65,7 +68,7 @@ def test_transform_equals_published_pipeline(query_lake: QueryLake, spark: Spark
         assert pca.components.shape == (refit.components, pca.projection.mean.size)
         assert tuple(pca.explained_variance_ratio) == refit.explained_variance_ratio
         model = PipelineModel.load(refit.folder.pipeline)
-        rows = lake.features_arrow(refit.features_version).sort_by("path")
+        rows = lake.features_arrow(as_of=refit.features_version).sort_by("path")
         scores = pca.transform(rows)
         vectors = np.stack(rows["features"].to_numpy())
         scaler, reducer = model.stages
@@ -75,7 +78,7 @@ def test_transform_equals_published_pipeline(query_lake: QueryLake, spark: Spark
         np.testing.assert_allclose(scores, expected @ reducer.pc.toArray(), atol=1e-9)
         np.testing.assert_allclose(pca.transform(vectors), scores)
         np.testing.assert_allclose(pca.transform(rows.to_pandas()), scores)
-        by_spark = pca.transform_spark(lake.features(refit.features_version)).orderBy("path")
+        by_spark = pca.transform_spark(lake.features(as_of=refit.features_version)).orderBy("path")
         reduced = [row.reduced.toArray() for row in by_spark.select("reduced").collect()]
         np.testing.assert_allclose(scores, reduced, atol=1e-9)
         published = lake.reduced_arrow(refit)
@@ -107,7 +110,7 @@ def test_query_and_similar_use_version(
     frame = lake.query("SELECT count(*) AS n FROM features VERSION AS OF 2")
     assert isinstance(frame, pd.DataFrame)
     assert frame["n"].tolist() == [40]
-    result = lake.similar(query_lake.first.paths[0], 3, as_of=2)
+    result = lake.similar(query_lake.first.paths[0], top=3, as_of=2)
     assert (len(result.neighbors), result.rows) == (3, 40)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from numpy.typing import NDArray
 
 import pomona
 import streaming.errors
 from batch_pca.pca.projection import Projection
-from pomona.api import Pca
-from streaming.errors import LakeError, PomonaError, SourceError, UsageError
+from pomona.api import OpenLake, Pca
+from streaming.errors import LakeError, PomonaError, SnapshotError, SourceError, UsageError
 from support.lakes.deltars_lakes import create_deltars_lake, random_images, use_cache_folder
+from support.lakes.story_lake import create_story
 
 WIDTH = 1280
 
@@ -103,6 +106,44 @@ def test_features_have_requested_columns(tmp_path: Path) -> None:
         UsageError, match="no such column of the features: labels, x: give some of path, label"
     ):
         lake.features_arrow(columns=["label", "labels", "x"])
+
+
+def test_options_are_keyword_only() -> None:
+    def positional(function: Any) -> list[str]:
+        parameters = inspect.signature(function).parameters.values()
+        return [one.name for one in parameters if one.kind is not one.KEYWORD_ONLY][1:]
+
+    methods = {name: value for name, value in vars(OpenLake).items() if name[0] != "_"}
+    assert {name: positional(method) for name, method in methods.items()} == {
+        "diff": ["one", "other"],
+        "duplicates": [],
+        "export": ["file"],
+        "features": [],
+        "features_arrow": [],
+        "features_pandas": [],
+        "latest_pca": [],
+        "pca": ["refit"],
+        "prune": [],
+        "query": ["sql"],
+        "reduced_arrow": ["refit"],
+        "refits": [],
+        "similar": ["image"],
+        "version": ["as_of"],
+    }
+
+
+def test_reduced_arrow_reads_only_the_reduced_rows(tmp_path: Path) -> None:
+    story = create_story(tmp_path / "lake")
+    last = story.refits[1]
+    rows = pa.table({"path": ["file:/a.jpg"], "label": ["Kiwi"], "reduced": [[1.0, 2.0]]})
+    Path(last.folder.parquet.removeprefix("file:")).mkdir(parents=True)
+    pa.parquet.write_table(rows, f"{last.folder.parquet.removeprefix('file:')}/part-0.parquet")
+    for name in ("moments.npz", "components.npz"):
+        Path(story.place, "reduced", last.refit_id, name).unlink()
+    lake = pomona.open_lake(story.place)
+    assert lake.reduced_arrow().to_pylist() == rows.to_pylist()
+    with pytest.raises(SnapshotError, match=r"moments.npz or components.npz is missing"):
+        lake.latest_pca()
 
 
 def test_package_exports_every_exception() -> None:

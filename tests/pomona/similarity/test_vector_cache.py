@@ -95,12 +95,12 @@ def two_gib_of_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 
 def test_similar_reads_more_than_2_gib_of_text(two_gib_of_text: Lake) -> None:
-    found = pomona.open_lake(two_gib_of_text.root).similar("a", 2)
+    found = pomona.open_lake(two_gib_of_text.root).similar("a", top=2)
     assert [(one.path, one.content_hash) for one in found.neighbors] == [("a", "c"), ("a", "b")]
 
 
 def test_duplicates_reads_more_than_2_gib_of_text(two_gib_of_text: Lake) -> None:
-    found = pomona.open_lake(two_gib_of_text.root).duplicates(0.9999, label="a")
+    found = pomona.open_lake(two_gib_of_text.root).duplicates(at_least=0.9999, label="a")
     assert found.near_count == 2  # row 3 with rows 1 and 5, whose bytes are identical
     assert {pair.images for pair in found.near} == {(("a", "a"), ("a", "a"))}
 
