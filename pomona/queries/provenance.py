@@ -94,7 +94,8 @@ def describe_refit(location: str, refit_id: str) -> JsonObject:
 
     lake: Lake = open_lake(location)
     with translate_read_errors():
-        (refit,) = (refit for refit in read_refits(lake) if refit.refit_id == refit_id)
+        # Writers other than Pomona may have duplicated a row: take the latest.
+        refit = {refit.refit_id: refit for refit in read_refits(lake)}[refit_id]
         return {
             **lineage(refit),
             "folder": refit.folder.uri,

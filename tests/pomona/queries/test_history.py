@@ -11,7 +11,9 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import deltalake
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 from pomona.queries.diff import diff
@@ -261,6 +263,19 @@ def test_long_error_message_is_shortened(story: Story, pomona: Command, tmp_path
     (copy / "features" / "_delta_log" / f"{2:020}.json").unlink()
     output = pomona("history", copy).error_line
     assert f"{copy}/features: its log has no version 2, but version 3: restore" in output
+
+
+def test_show_describes_refit_with_duplicated_row(
+    story: Story, pomona: Command, tmp_path: Path
+) -> None:
+    refit_id = story.refits[1].refit_id
+    folder = shutil.copytree(story.place, tmp_path / "lake")
+    rows = delta(str(folder / "refits")).to_pyarrow_table()
+    deltalake.write_deltalake(
+        folder / "refits", rows.filter(pc.equal(rows["refit_id"], refit_id)), mode="append"
+    )
+    found = pomona("show", folder, refit_id, "--json").json
+    assert (found["refit_id"], found["features_version"]) == (refit_id, 5)
 
 
 def test_show_finds_the_refit_of_a_published_file_or_its_copy(
