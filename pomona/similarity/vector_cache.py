@@ -7,6 +7,7 @@ version. The two most recently used versions of each lake are kept.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
@@ -133,6 +134,8 @@ def load_vectors(lake: Lake, version: int) -> Vectors:
         If the version has rows of more than one model, or features that are not finite.
     ExternalError
         If the disk has not enough free space.
+    OSError
+        If the cache exists and cannot be opened.
     """
     table = open_table(lake.features, version)
     # The table ID distinguishes a lake from one that was deleted and created again at the same location.
@@ -151,7 +154,10 @@ def load_vectors(lake: Lake, version: int) -> Vectors:
 
 
 def _open(folder: Path) -> Vectors | None:
-    """Open a cache folder; delete it and return None if it is incomplete."""
+    """Open a cache folder; delete it and return None if it is incomplete.
+
+    OSError if it cannot be opened for another reason, such as too many open files.
+    """
     try:
         metadata = json.loads((folder / _METADATA_FILE).read_bytes())
         rows = pa.ipc.open_file(pa.memory_map(str(folder / _ROWS_FILE))).read_all()
@@ -160,7 +166,11 @@ def _open(folder: Path) -> Vectors | None:
         consistent = rows.num_rows == metadata["rows"] and rows.schema.equals(_SCHEMA)
         if consistent and os.fstat(file).st_size == rows.num_rows * vectors.width * 4:
             return vectors
-    except (OSError, ValueError, KeyError, pa.ArrowException):
+    except OSError as error:
+        # Arrow reports a truncated file as an OSError without a number.
+        if error.errno not in (errno.ENOENT, None):
+            raise
+    except (ValueError, KeyError, pa.ArrowException):
         pass
     shutil.rmtree(folder, ignore_errors=True)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -134,6 +135,34 @@ def test_damaged_cache_is_recreated(tmp_path: Path, cache: Path, name: str, dama
     load_vectors(lake, 0)
     next(cache.rglob(name)).write_bytes(damage)
     assert rows_by_path(load_vectors(lake, 0)) == expected(rows)
+
+
+@pytest.mark.parametrize("name", ["vectors.f32", "rows.arrow", "facts.json"])
+def test_truncated_cache_is_recreated(tmp_path: Path, cache: Path, name: str) -> None:
+    rows = random_images(20, WIDTH)
+    lake = create_deltars_lake(tmp_path / "lake", rows)
+    load_vectors(lake, 0)
+    file = next(cache.rglob(name))
+    os.truncate(file, file.stat().st_size // 2)
+    assert rows_by_path(load_vectors(lake, 0)) == expected(rows)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_cache_that_cannot_be_opened_is_kept(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    lake = create_deltars_lake(tmp_path / "lake", random_images(20, WIDTH))
+    load_vectors(lake, 0)
+    content = {file: file.read_bytes() for file in cache.rglob("*") if file.is_file()}
+
+    def fail(path: str) -> None:
+        raise OSError(number, os.strerror(number), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pa, "memory_map", fail)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            load_vectors(lake, 0)
+    assert {file: file.read_bytes() for file in cache.rglob("*") if file.is_file()} == content
 
 
 def test_two_most_recently_used_versions_are_kept(tmp_path: Path, cache: Path) -> None:
