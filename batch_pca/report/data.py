@@ -83,7 +83,7 @@ def write_report(
     comparable = [r for r in earlier if (r.model_id, r.fit_on) == (row.model_id, row.fit_on)]
     latest = [*comparable, row][-_MAX_REFITS:]
     document = folder.read(FILE).decode()
-    quarantine, quarantined, quarantine_pictures = _read_quarantine(lake)
+    quarantine, quarantined, quarantine_thumbnails = _read_quarantine(lake)
     order = extend_order(_read_label_order(earlier), {*sample.sums.counts, *sample.labels})
     folder.write(_LABEL_ORDER, json.dumps(order).encode())
     with matplotlib_defaults():
@@ -99,7 +99,7 @@ def write_report(
                     sample.labels,
                     sample.points,
                     row.rows,
-                    thumbnails.pictures,
+                    thumbnails.images,
                     thumbnails.missing,
                 ),
                 facts=lineage_facts(row, json.loads(document)),
@@ -111,7 +111,7 @@ def write_report(
                 vanished_labels=row.vanished_labels,
                 quarantine=quarantine,
                 quarantined=quarantined,
-                quarantine_pictures=quarantine_pictures,
+                quarantine_thumbnails=quarantine_thumbnails,
                 source=find_source(sample.paths),
                 created_at=row.created_at,
                 label_order=order,

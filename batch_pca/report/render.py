@@ -98,7 +98,7 @@ class ReportData:
         Number of quarantined images by reason; None if the lake has no quarantine table.
     quarantined : sequence of NotableImage
         Path, reason (as the label) and detail (as the reason) of quarantined images.
-    quarantine_pictures : Thumbnails
+    quarantine_thumbnails : Thumbnails
         Their thumbnails, or why there is none.
     source : str
         Folder or prefix of the images, see `find_source`; may be empty.
@@ -124,7 +124,7 @@ class ReportData:
     vanished_labels: Mapping[str, int] = field(default_factory=dict)
     quarantine: Mapping[str, int] | None = None
     quarantined: Sequence[NotableImage] = ()
-    quarantine_pictures: Thumbnails = field(default_factory=Thumbnails)
+    quarantine_thumbnails: Thumbnails = field(default_factory=Thumbnails)
     source: str = ""
     created_at: datetime | None = None
     label_order: Sequence[str] = ()
@@ -152,7 +152,7 @@ def render(data: ReportData) -> Report:
         labels, codes, points.scores, fit.explained_variance_ratio, data.label_order
     )
     variance = plot_variance(fit)
-    # A chart of one refit would show no course.
+    # A chart of one refit would show no trend.
     drift = plot_drift(data.drift_history) if len(data.drift_history) > 1 else None
     title = _title(data)
     script = _read_resource("report.js")
@@ -182,8 +182,8 @@ def render(data: ReportData) -> Report:
         quarantine=sections.quarantine(
             data.quarantine,
             data.quarantined,
-            data.quarantine_pictures.pictures,
-            data.quarantine_pictures.missing,
+            data.quarantine_thumbnails.images,
+            data.quarantine_thumbnails.missing,
         ),
         lineage=sections.lineage(data.facts, data.document),
         data=_script_data(points, codes, fit),

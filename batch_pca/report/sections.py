@@ -124,13 +124,13 @@ def gallery(
     items = []
     for image in images:
         reason = missing.get(image.path)
-        text = f"no picture: {reason}" if reason else "no picture"
-        picture = f'<span class="none">{escape_html(text)}</span>'
+        text = f"no thumbnail: {reason}" if reason else "no thumbnail"
+        thumbnail = f'<span class="none">{escape_html(text)}</span>'
         if image.path in thumbnails:
             source = f"data:image/jpeg;base64,{base64.b64encode(thumbnails[image.path]).decode()}"
-            picture = f'<img alt="{escape_html(display_locations(image.path))}" src="{source}">'
+            thumbnail = f'<img alt="{escape_html(display_locations(image.path))}" src="{source}">'
         items.append(
-            f"<li>{picture}<div><b>{escape_html(image.label)}</b>"
+            f"<li>{thumbnail}<div><b>{escape_html(image.label)}</b>"
             f"<div>{escape_html(image.reason)}</div><small>{breakable(image.path)}</small></div></li>"
         )
     return f'<ul class="gallery">{"".join(items)}</ul>'
@@ -165,7 +165,7 @@ def drift(
 ) -> str:
     """Render the drift of the refits up to this one.
 
-    `svgs` is the plot of `history`. It is empty if there are fewer than two points, which show no course.
+    `svgs` is the plot of `history`. It is empty if there are fewer than two points, which show no trend.
     """
     parts = []
     if history:
@@ -223,8 +223,8 @@ def quarantine(
     details = ""
     if listed:
         more = f", {len(listed):,} of {total:,}" if len(listed) < total else ""
-        pictures = gallery(listed, thumbnails, missing)
-        details = f"<details><summary>Quarantined images{more}</summary>{pictures}</details>"
+        items = gallery(listed, thumbnails, missing)
+        details = f"<details><summary>Quarantined images{more}</summary>{items}</details>"
     return (
         f"<p>{counted} in quarantine when this report was created.</p>"
         f'<table><tr><th scope="col">reason</th><th scope="col">images</th><td class="bar"></td></tr>'

@@ -45,7 +45,7 @@ def choose_thumbnails(paths: Sequence[str], labels: Sequence[str]) -> list[str]:
 class Thumbnails:
     """JPEG files of images by path, and for the others the reason why there is none."""
 
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    images: Mapping[str, bytes] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -101,16 +101,16 @@ def _load(lake: Lake, hashes: Mapping[str, str], *, lenient: bool = False) -> Th
         wait(tasks.values(), timeout=_TIMEOUT)
         pool.shutdown(wait=False, cancel_futures=True)
         done = {path: task for path, task in tasks.items() if task.done() and not task.cancelled()}
-    pictures = dict[str, bytes]()
+    images = dict[str, bytes]()
     missing = {
         path: "not read in time" if sha256 else "content was not read"
         for path, sha256 in hashes.items()
     }
     for path, task in done.items():
         try:
-            pictures[path] = task.result()
+            images[path] = task.result()
             del missing[path]
         except NotDisplayed as error:
             log.debug("no thumbnail of %s: %s", path, error)
             missing[path] = str(error)
-    return Thumbnails(pictures, missing)
+    return Thumbnails(images, missing)

@@ -26,7 +26,7 @@ def similar(
 ) -> None:
     """Find the most similar images, and predict the label by vote.
 
-    Example: pomona similar ./lake ./fruits/Kiwi/0_100.jpg --report like.html
+    Example: pomona similar ./lake ./fruits/Kiwi/0_100.jpg --report similar.html
     """
     from pomona.output.console import Console
     from pomona.output.tables import TableLayout

@@ -20,7 +20,7 @@ def history(location: str, as_of: str | ResolvedVersion | None = None) -> list[J
     list of dict
         Oldest first: ``version``, ``committed`` (ISO 8601), ``operation``, ``added``, ``replaced``, ``removed``,
         ``total`` (rows after it), ``images_per_second``, ``refits`` (IDs of the refits of this version) and ``tags``.
-        The counts come from the log, whatever program wrote it (`streaming.delta.row_counts`): each total is the one
+        The counts come from the log, for commits by any writer (`streaming.delta.row_counts`): each total is the one
         before plus ``added`` minus ``removed``.
     """
     lake = open_lake(location)

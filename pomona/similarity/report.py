@@ -83,9 +83,11 @@ def _items(result: SimilarityResult, viewer: ImageViewer) -> Iterator[str]:
 
 
 def _image(path: str, load: Callable[[], bytes]) -> str:
-    """Return an `img` element with the picture embedded, or a `div` with the reason why there is none."""
+    """Return an `img` element with the thumbnail embedded, or a `div` with the reason why there is none."""
     try:
-        picture = base64.b64encode(load()).decode()
+        thumbnail = base64.b64encode(load()).decode()
     except NotDisplayed as error:
-        return f'<div class="none">no picture: {escape_html(str(error))}</div>'
-    return f'<img alt="{escape_html(f"The image {path}")}" src="data:image/jpeg;base64,{picture}">'
+        return f'<div class="none">no thumbnail: {escape_html(str(error))}</div>'
+    return (
+        f'<img alt="{escape_html(f"The image {path}")}" src="data:image/jpeg;base64,{thumbnail}">'
+    )

@@ -41,7 +41,7 @@ Matrix = NDArray[np.float32]
 BLOCK_ROWS = 4096
 #: Number of versions that are kept per lake.
 KEPT_VERSIONS = 2
-_VECTORS_FILE, _ROWS_FILE, _METADATA_FILE = "vectors.f32", "rows.arrow", "facts.json"
+_VECTORS_FILE, _ROWS_FILE, _METADATA_FILE = "vectors.f32", "rows.arrow", "metadata.json"
 _COLUMNS = ("path", "label", "content_hash", "model_id")
 _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS[:3]] + [("norm", pa.float64())])
 _ABANDONED = 86_400.0  # seconds after which an unfinished cache is deleted

@@ -1,4 +1,4 @@
-"""Count the rows of each version of a table from its log, whatever program wrote it.
+"""Count the rows of each version of a table from its log, for commits by any writer.
 
 The metrics of a commit are optional, differ between writers, and lack the rows that an overwrite or a restore removes.
 The actions of a commit are complete: the rows of a version are those of its data files, less those that deletion

@@ -202,7 +202,7 @@ def test_colors_continue_those_of_the_previous_refit(reports: Reports, tmp_path:
     }
 
 
-def test_unusual_images_are_listed_with_pictures_of_unchanged_files(reports: Reports) -> None:
+def test_unusual_images_are_listed_with_thumbnails_of_unchanged_files(reports: Reports) -> None:
     tags = Page(reports.html(1)).tags
     shown = [attrs["alt"] for tag, attrs in tags if tag == "img" and "jpeg" in str(attrs["src"])]
     paths = {path.removeprefix("file:").replace("\n", "\\n") for path in reports.paths}
@@ -214,10 +214,10 @@ def test_report_counts_quarantine_by_reason(reports: Reports) -> None:
     page = Page(reports.html(1))
     assert page.after("corrupt") == "2"
     start = page.cells.index("Quarantined images") + 1
-    outside = "no picture: outside of the sources"
+    outside = "no thumbnail: outside of the sources"
     assert page.cells[start : start + 3] == [outside, "corrupt", "ends after <half>"]
     assert page.cells[start + 8 : start + 11] == [
-        "no picture: content was not read",
+        "no thumbnail: content was not read",
         "empty",
         "0 bytes",
     ]

@@ -128,7 +128,7 @@ def test_size_of_the_largest_report_is_bounded() -> None:
         given,
         quarantine={"corrupt": 50},
         quarantined=[NotableImage(path, "corrupt", "x" * 500) for path in paths[-50:]],
-        quarantine_pictures=pictures,
+        quarantine_thumbnails=pictures,
     )
     html = render(data).html
     assert 7_500_000 < len(html) < 8_000_000

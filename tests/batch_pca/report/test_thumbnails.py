@@ -53,7 +53,7 @@ def create_lake(folder: Path, contents: dict[str, bytes]) -> Lake:
 def test_thumbnail_is_a_small_jpeg_of_the_image(tmp_path: Path) -> None:
     lake = create_lake(tmp_path, {"O'Neil/a.png": photo("#ff0000"), "b/b.png": photo("#0000ff")})
     paths = [f"file:{tmp_path}/photos/{name}" for name in ("O'Neil/a.png", "b/b.png")]
-    thumbnails_by_path = load_thumbnails(lake, 0, paths).pictures
+    thumbnails_by_path = load_thumbnails(lake, 0, paths).images
     assert list(thumbnails_by_path) == paths
     for path, color in zip(paths, ((255, 0, 0), (0, 0, 255)), strict=True):
         thumbnail = Image.open(io.BytesIO(thumbnails_by_path[path]))
@@ -75,7 +75,7 @@ def test_missing_changed_broken_and_large_images_are_left_out(
     (tmp_path / "photos/Fig/changed.png").write_bytes(photo("#123456"))
     paths = [f"file:{tmp_path}/photos/{name}" for name in contents]
     found = load_thumbnails(lake, 0, paths)
-    assert list(found.pictures) == paths[:1]
+    assert list(found.images) == paths[:1]
     assert found.missing == dict(
         zip(
             paths[1:],
@@ -106,7 +106,7 @@ def test_rows_with_foreign_paths_have_no_thumbnail(tmp_path: Path) -> None:
     deltalake.write_deltalake(lake.features.removeprefix("file:"), planted, mode="append")
     paths = [f"file:{photos}/Fig/b.png", *planted["path"].to_pylist()]
     found = load_thumbnails(lake, 1, paths)
-    assert found.pictures == {}
+    assert found.images == {}
     assert found.missing == dict.fromkeys(paths, "outside of the sources")
 
 
@@ -128,8 +128,8 @@ def test_quarantined_images_are_decoded_as_far_as_possible(tmp_path: Path) -> No
     (tmp_path / "private.png").write_bytes(contents["Fig/half.png"])
     rows = dict(zip(paths, hashes, strict=True)) | {unread: None, private: hashes[0]}
     found = load_quarantined(lake, rows)
-    assert list(found.pictures) == paths[:1]
-    top = np.asarray(Image.open(io.BytesIO(found.pictures[paths[0]])), dtype=int)[:30]
+    assert list(found.images) == paths[:1]
+    top = np.asarray(Image.open(io.BytesIO(found.images[paths[0]])), dtype=int)[:30]
     assert np.abs(top - (255, 0, 0)).max() < 20
     assert found.missing == {
         paths[1]: "cannot be decoded (unidentified)",

@@ -133,12 +133,12 @@ def test_report_embeds_images_and_loads_nothing(tmp_path: Path, pomona: Command)
     assert len(images) == 7
     assert all(str(one["src"]).startswith("data:image/jpeg;base64,") for one in images)
     assert all(str(one["alt"]).startswith("The image file:/") for one in images)
-    assert text.count("no picture: no such file") == 1
+    assert text.count("no thumbnail: no such file") == 1
     assert {tag for tag, _ in tags} & {"script", "link", "iframe", "b&amp;"} == set()
     assert "default-src 'none'" in text
 
 
-def test_report_shows_no_picture_of_planted_rows(tmp_path: Path, pomona: Command) -> None:
+def test_report_shows_no_thumbnail_of_planted_rows(tmp_path: Path, pomona: Command) -> None:
     photos, private = tmp_path / "photos", tmp_path / "private"
     rows = image_files(photos, 3)
     planted = image_files(private, 2)
@@ -155,13 +155,13 @@ def test_report_shows_no_picture_of_planted_rows(tmp_path: Path, pomona: Command
     assert done.status == 0
     text = report.read_text()
     assert text.count("<img") == 3
-    assert text.count("no picture: outside of the sources") == 6
+    assert text.count("no thumbnail: outside of the sources") == 6
     # An image of the lake that has been replaced since.
     put(local_path(rows.paths[1]), jpeg(7))
     put(local_path(rows.paths[0]), jpeg(8))
     pomona("similar", lake.root, rows.paths[0], "--top", 8, "--report", report)
     text = report.read_text()
-    assert (text.count("<img"), text.count("no picture: content changed")) == (1, 2)
+    assert (text.count("<img"), text.count("no thumbnail: content changed")) == (1, 2)
 
 
 def test_unwritable_report_is_one_line(tmp_path: Path, pomona: Command) -> None:

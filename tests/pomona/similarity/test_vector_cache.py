@@ -127,7 +127,7 @@ def test_recreated_lake_at_same_location_gets_new_cache(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["vectors.f32", "rows.arrow", "facts.json"])
+@pytest.mark.parametrize("name", ["vectors.f32", "rows.arrow", "metadata.json"])
 @pytest.mark.parametrize("damage", [b"", b"{}"])
 def test_damaged_cache_is_recreated(tmp_path: Path, cache: Path, name: str, damage: bytes) -> None:
     rows = random_images(20, WIDTH)
@@ -137,7 +137,7 @@ def test_damaged_cache_is_recreated(tmp_path: Path, cache: Path, name: str, dama
     assert rows_by_path(load_vectors(lake, 0)) == expected(rows)
 
 
-@pytest.mark.parametrize("name", ["vectors.f32", "rows.arrow", "facts.json"])
+@pytest.mark.parametrize("name", ["vectors.f32", "rows.arrow", "metadata.json"])
 def test_truncated_cache_is_recreated(tmp_path: Path, cache: Path, name: str) -> None:
     rows = random_images(20, WIDTH)
     lake = create_deltars_lake(tmp_path / "lake", rows)
