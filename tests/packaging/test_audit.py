@@ -1,4 +1,4 @@
-"""Tests for `make audit`: it looks at every lock file, in one environment, and every exception says why."""
+"""Tests for `make audit`: every lock file is audited, in one environment, and each exception has a reason."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def pins(lock: str) -> dict[str, str]:
 def test_every_lock_file_is_audited() -> None:
     found = re.search(r"^LOCKS := (.+)$", MAKEFILE, re.M)
     assert found
-    # What EMR's releases run is AWS's to mend, and is only tested against.
+    # The packages of the EMR releases are fixed by AWS, and only tested against.
     assert sorted(found[1].split()) == [lock for lock in LOCKS if "compat" not in lock]
     assert "--strict" in MAKEFILE  # what could not be looked up has not passed
 
 
-def test_the_tool_fits_into_the_environment_that_it_audits() -> None:
+def test_tool_versions_match_audited_environment() -> None:
     ours, tool = pins("requirements-dev.lock"), pins("requirements-audit.lock")
     assert tool["pip-audit"]
     shared = ours.keys() & tool.keys()
@@ -40,13 +40,13 @@ def test_development_lock_contains_the_runtime_lock() -> None:
     assert runtime <= dev
 
 
-def test_every_exception_says_why_and_reaches_the_tool() -> None:
+def test_each_exception_has_reason_and_is_passed_to_tool() -> None:
     lines = (ROOT / "audit-exceptions.txt").read_text().splitlines()
     for line in lines:
         assert re.match(r"#|$|(PYSEC|GHSA|CVE)-[A-Za-z0-9-]+ .{20,}", line), line
     found = re.search(r"^EXCEPTIONS = \$\(shell (sed .+) audit-exceptions\.txt\)$", MAKEFILE, re.M)
     assert found
-    example = "# a remark\nGHSA-ab12-cd34-ef56 it is never called here\n"
+    example = "# a comment\nGHSA-ab12-cd34-ef56 it is never called here\n"
     done = subprocess.run(
         found[1], shell=True, input=example, capture_output=True, text=True, check=True
     )

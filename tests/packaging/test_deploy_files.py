@@ -1,4 +1,4 @@
-"""Tests for `Dockerfile` and `deploy/`: what they say is what Docker, systemd, Kubernetes and Pomona understand."""
+"""Tests for `Dockerfile` and `deploy/`: they are valid for Docker, systemd, Kubernetes and the command line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cron_job() -> dict[str, Any]:
     return loaded
 
 
-def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+def test_dockerfile_passes_hadolint() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run(
         [hadolint, "--failure-threshold", "style", ROOT / "Dockerfile"],
@@ -46,7 +46,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
-def test_what_the_dockerfile_copies_is_there_and_reaches_docker() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     sent = (ROOT / ".dockerignore").read_text().split()
     assert sent[0] == "*"
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.M)
@@ -57,7 +57,7 @@ def test_what_the_dockerfile_copies_is_there_and_reaches_docker() -> None:
         assert f"!{name}" in sent, name
 
 
-def test_the_dockerfile_has_what_pyproject_names() -> None:
+def test_dockerfile_matches_pyproject() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -68,7 +68,7 @@ def test_the_dockerfile_has_what_pyproject_names() -> None:
         assert re.search(rf"^COPY .*\b{re.escape(name)}\b", DOCKERFILE, re.M), name
 
 
-def test_the_archive_is_made_in_the_stage_that_is_named() -> None:
+def test_archive_is_built_in_named_stage() -> None:
     assert "--target environment" in DOCKERFILE
     assert re.search(r"^FROM scratch AS environment$", DOCKERFILE, re.M)
     program = re.search(r'^RUN \.venv/bin/python -c "(.+)"$', DOCKERFILE, re.M)
@@ -97,17 +97,17 @@ def test_actions_are_pinned_by_commit() -> None:
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action), action
 
 
-def test_kubernetes_knows_every_field_of_the_cron_job(cron_job: dict[str, Any]) -> None:
+def test_cron_job_matches_kubernetes_schema(cron_job: dict[str, Any]) -> None:
     kubernetes_validate.validate(cron_job, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_a_wrong_field_would_be_found(cron_job: dict[str, Any]) -> None:
+def test_unknown_field_is_rejected_by_schema(cron_job: dict[str, Any]) -> None:
     cron_job["spec"]["concurrency"] = "Forbid"
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(cron_job, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_the_cron_job_runs_a_refit_with_the_image_of_this_version(cron_job: dict[str, Any]) -> None:
+def test_cron_job_runs_refit_with_image_of_this_version(cron_job: dict[str, Any]) -> None:
     [container] = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert container["args"][0] == "refit"
     assert parse(container["args"])["lake"].startswith("s3")
@@ -115,27 +115,27 @@ def test_the_cron_job_runs_a_refit_with_the_image_of_this_version(cron_job: dict
     assert f"--tag pomona:{__version__} " in DOCKERFILE
 
 
-def test_the_cron_jobs_user_is_the_images(cron_job: dict[str, Any]) -> None:
+def test_cron_job_runs_as_user_of_image(cron_job: dict[str, Any]) -> None:
     pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     assert f"USER {pod['securityContext']['runAsUser']}\n" in DOCKERFILE
 
 
-def test_the_service_runs_a_refit() -> None:
-    _, *words = shlex.split(value("pomona-refit.service", "ExecStart"))
-    assert words[0] == "refit"
-    parse(words)
+def test_service_runs_refit() -> None:
+    _, *arguments = shlex.split(value("pomona-refit.service", "ExecStart"))
+    assert arguments[0] == "refit"
+    parse(arguments)
     assert value("pomona-refit.service", "Type") == "oneshot"
 
 
-def test_systemd_understands_both_units(tmp_path: Path) -> None:
+def test_units_pass_systemd_analyze(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if not analyze:
         pytest.skip("no systemd here")
     for name in ("pomona-refit.service", "pomona-refit.timer"):
         text = (DEPLOY / name).read_text()
-        # Pomona does not lie there on this machine.
-        there = text.replace("/srv/pomona/.venv/bin/pomona", shutil.which("true") or "")
-        (tmp_path / name).write_text(there)
+        # Pomona is not installed there on this machine.
+        runnable = text.replace("/srv/pomona/.venv/bin/pomona", shutil.which("true") or "")
+        (tmp_path / name).write_text(runnable)
     units = [tmp_path / "pomona-refit.timer", tmp_path / "pomona-refit.service"]
     done = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
