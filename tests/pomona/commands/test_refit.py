@@ -1,4 +1,4 @@
-"""Tests for `pomona.commands.refit`: intervals, rendered results, and the schedule."""
+"""Tests for `pomona.commands.refit`: rendered results, and the schedule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from batch_pca.refit import RefitOptions, RefitResult
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.drift import DriftLimits
 from pomona.commands.refit import drift_limits, refit_every, refit_json, refit_lines
-from pomona.output.durations import parse_duration
 from streaming.errors import ExternalError, LakeError, SnapshotError, UsageError
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
@@ -51,23 +50,6 @@ RESULT = RefitResult(
 def result(**columns: Any) -> RefitResult:
     """Return RESULT with other values in its row."""
     return replace(RESULT, row=replace(ROW, **columns))
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("45s", 45), ("30m", 1800), ("1h", 3600), ("1.5h", 5400), ("1d", 86400), (" 2h ", 7200)],
-)
-def test_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize(
-    "text", ["", "1", "h", "1 hour", "0h", "0.0s", "-1h", "1h30m", "1H", "infh", "1e3s"]
-)
-def test_other_text_is_rejected_with_examples(text: str) -> None:
-    with pytest.raises(UsageError, match="such as 45s, 30m, 1h or 1d") as error:
-        parse_duration(text)
-    assert str(error.value).startswith(f"--every {text}: ")
 
 
 def test_lines_of_new_refit_contain_numbers_and_paths() -> None:

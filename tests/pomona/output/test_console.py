@@ -1,4 +1,4 @@
-"""Tests for `pomona.output`: results and progress on the right streams, formatting of summaries, tables and ages."""
+"""Tests for `pomona.output`: results and progress on the right streams, formatting of summaries and tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rich.console import Console as RichConsole
 
 from pomona.commands.ingest import stage_reporter, summary_json, summary_lines
 from pomona.output.console import Console, _StatusLine, print_error
-from pomona.output.durations import format_age
 from streaming.delta.writer import SWEEP, BatchId
 from streaming.featurize.results import BatchResult
 from streaming.ingest.settings import IngestSummary, Stage
@@ -187,14 +186,6 @@ def test_print_error_prints_one_line_to_stderr(capsys: Capture) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "pomona: lake: is not a lake\n"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7199, "1 h ago"), (200_000, "2 d ago")],
-)
-def test_format_age_uses_the_largest_unit(seconds: int, text: str) -> None:
-    assert format_age(seconds) == text
 
 
 def test_stages_are_plain_lines_without_repetition(capsys: Capture) -> None:
