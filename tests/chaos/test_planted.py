@@ -16,7 +16,7 @@ import pytest
 
 from support.faults.planted_cases import CASES
 from support.faults.planted_place import Place, create_template, open_place
-from support.lakes.story_lake import Story
+from support.lakes.history_lake import HistoryLake
 from support.processes.cli import Command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -27,13 +27,13 @@ HUGE = 100 * 10**6
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Story:
+def template(tmp_path_factory: pytest.TempPathFactory) -> HistoryLake:
     return create_template(tmp_path_factory.mktemp("template") / "lake")
 
 
 @pytest.fixture
 def place(
-    template: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pomona: Command
+    template: HistoryLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pomona: Command
 ) -> Iterator[Place]:
     with open_place(template, tmp_path, monkeypatch, pomona) as opened:
         yield opened

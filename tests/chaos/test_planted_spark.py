@@ -29,8 +29,8 @@ from support.faults.canaries import SECRET
 from support.faults.planted_cases import ENTRIES, expand, plant_source
 from support.faults.planted_entries import change_document, plant_entry, plant_log
 from support.faults.planted_place import Place, open_place
+from support.lakes.history_lake import HistoryLake
 from support.lakes.small_lakes import ONCE, jpeg, photos, put, put_all, rows
-from support.lakes.story_lake import Story
 from support.processes.cli import Command
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -43,7 +43,7 @@ SOURCES, PLANTS, LAKES = 10, 50, 200
 @pytest.fixture(scope="module")
 def template(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Story:
+) -> HistoryLake:
     """A lake with two refits, each of another version, and a tag."""
     source, folder = tmp_path_factory.mktemp("images"), new_lake()
     lake, published = Lake.at(str(folder)), []
@@ -54,12 +54,12 @@ def template(
         published.append(refit(lake.root, RefitOptions(FitOptions(components=2))).row)
     pinned = resolve_version(lake, "latest")
     set_tag(lake, Tag("good", pinned.number, pinned.committed, pinned.committed))
-    return Story(lake, str(folder), (published[0], published[1]))
+    return HistoryLake(lake, str(folder), (published[0], published[1]))
 
 
 @pytest.fixture
 def place(
-    template: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pomona: Command
+    template: HistoryLake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pomona: Command
 ) -> Iterator[Place]:
     with open_place(template, tmp_path, monkeypatch, pomona, spark=True) as opened:
         yield opened

@@ -20,7 +20,7 @@ from batch_pca.pca.projection import Projection
 from pomona.api import OpenLake, Pca
 from streaming.errors import LakeError, PomonaError, SnapshotError, SourceError, UsageError
 from support.lakes.deltars_lakes import create_deltars_lake, random_images, use_cache_folder
-from support.lakes.story_lake import create_story
+from support.lakes.history_lake import create_history_lake
 
 WIDTH = 1280
 
@@ -133,14 +133,14 @@ def test_options_are_keyword_only() -> None:
 
 
 def test_reduced_arrow_reads_only_the_reduced_rows(tmp_path: Path) -> None:
-    story = create_story(tmp_path / "lake")
-    last = story.refits[1]
+    history_lake = create_history_lake(tmp_path / "lake")
+    last = history_lake.refits[1]
     rows = pa.table({"path": ["file:/a.jpg"], "label": ["Kiwi"], "reduced": [[1.0, 2.0]]})
     Path(last.folder.parquet.removeprefix("file:")).mkdir(parents=True)
     pa.parquet.write_table(rows, f"{last.folder.parquet.removeprefix('file:')}/part-0.parquet")
     for name in ("moments.npz", "components.npz"):
-        Path(story.place, "reduced", last.refit_id, name).unlink()
-    lake = pomona.open_lake(story.place)
+        Path(history_lake.folder, "reduced", last.refit_id, name).unlink()
+    lake = pomona.open_lake(history_lake.folder)
     assert lake.reduced_arrow().to_pylist() == rows.to_pylist()
     with pytest.raises(SnapshotError, match=r"moments.npz or components.npz is missing"):
         lake.latest_pca()

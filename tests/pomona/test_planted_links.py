@@ -18,7 +18,7 @@ from streaming.maintenance.requests import Request, pending_requests, poll_resul
 from streaming.maintenance.upgrade import rename_document_keys
 from streaming.model.store import find_model
 from support.faults.canaries import Canaries
-from support.lakes.story_lake import Story, create_story
+from support.lakes.history_lake import HistoryLake, create_history_lake
 from support.processes.cli import Command, forbid_spark
 
 FIRST, LAST = "20260303T083001Z-v1-abcd", "20260303T083005Z-v5-abcd"
@@ -40,8 +40,8 @@ LINKS = {
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    return create_story(tmp_path_factory.mktemp("template") / "lake")
+def template(tmp_path_factory: pytest.TempPathFactory) -> HistoryLake:
+    return create_history_lake(tmp_path_factory.mktemp("template") / "lake")
 
 
 @pytest.fixture
@@ -50,13 +50,13 @@ def canaries(tmp_path: Path) -> Canaries:
 
 
 @pytest.fixture
-def lake(template: Story, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template.place, tmp_path / "lake"))
+def lake(template: HistoryLake, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template.folder, tmp_path / "lake"))
 
 
 @pytest.mark.parametrize("name", list(LINKS))
 def test_link_in_place_of_file_is_not_opened(
-    template: Story,
+    template: HistoryLake,
     lake: Path,
     canaries: Canaries,
     monkeypatch: pytest.MonkeyPatch,

@@ -31,13 +31,13 @@ from support.faults.planted_entries import (
     random_values,
 )
 from support.faults.planted_place import REQUEST, Place
+from support.lakes.history_lake import KEPT
 from support.lakes.small_lakes import GARBAGE, jpeg, put
-from support.lakes.story_lake import KEPT
 
 
 def command_of(rng: random.Random, place: Place) -> tuple[str, ...]:
     """Return a command that starts no Spark, and its arguments after the lake."""
-    first, second = (row.refit_id for row in place.story.refits)
+    first, second = (row.refit_id for row in place.history_lake.refits)
     commands: tuple[tuple[str, ...], ...] = (
         ("status",),
         ("status", "--json"),
@@ -104,7 +104,7 @@ def run_reader(place: Place, lake: Lake, case: str, reader: str) -> None:
         pending_requests(lake)
 
     def abandoned() -> None:
-        remove_abandoned(find_abandoned(lake), [row.refit_id for row in place.story.refits])
+        remove_abandoned(find_abandoned(lake), [row.refit_id for row in place.history_lake.refits])
 
     functions: dict[str, Callable[[], Any]] = {
         "requests": listing,
@@ -126,7 +126,7 @@ def run_reader(place: Place, lake: Lake, case: str, reader: str) -> None:
 
 def expand(place: Place, text: str) -> str:
     """Replace the names of refits and of the model in a path or command."""
-    first, last = place.story.refits
+    first, last = place.history_lake.refits
     text = text.replace("REFIT", last.refit_id).replace("FIRST", first.refit_id)
     text = text.replace("MODEL", first.model_id)
     return text.replace("FILE", f"{place.lake}/reduced/{last.refit_id}/refit.json")
@@ -204,7 +204,7 @@ def run_argument(rng: random.Random, place: Place) -> None:
     text = str(
         rng.choice((*locations(place.canaries.folder), "\x1b[2J", "a\nb", "\udcff", "x" * 300))
     )
-    refit = place.story.refits[0].refit_id
+    refit = place.history_lake.refits[0].refit_id
     commands: tuple[tuple[str, ...], ...] = (
         ("tag", text),
         ("tag", text, "--delete"),
@@ -259,7 +259,7 @@ def run_row(rng: random.Random, place: Place) -> None:
 def run_file(rng: random.Random, place: Place) -> None:
     """Damage a file of a refit, and run a command."""
     pickle = (place.canaries.folder / "x.pkl").read_bytes()
-    first, second = (row.refit_id for row in place.story.refits)
+    first, second = (row.refit_id for row in place.history_lake.refits)
     place.renew()
     folder = place.lake / "reduced" / rng.choice((first, second))
     file = rng.choice(sorted(path for path in folder.iterdir() if path.is_file()))

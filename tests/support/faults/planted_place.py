@@ -24,8 +24,8 @@ from streaming.maintenance.requests import Request, submit
 from streaming.sanitize import message_line
 from streaming.sources.selection import Selection, write_selection
 from support.faults.canaries import SECRET, Audit, Canaries
+from support.lakes.history_lake import KEPT, HistoryLake, create_history_lake
 from support.lakes.small_lakes import put
-from support.lakes.story_lake import KEPT, Story, create_story
 from support.processes.cli import Command, CommandResult, forbid_spark, slowness
 from support.processes.inotify_watch import Watch
 
@@ -47,7 +47,7 @@ class Place:
 
     template: Path
     folder: Path
-    story: Story
+    history_lake: HistoryLake
     canaries: Canaries
     audit: Audit
     watch: Watch
@@ -123,25 +123,28 @@ def judge(result: CommandResult) -> list[str]:
     return found
 
 
-def create_template(folder: Path) -> Story:
+def create_template(folder: Path) -> HistoryLake:
     """Create a lake with each kind of small document in it."""
-    story = create_story(folder)
-    lake = story.lake
+    history_lake = create_history_lake(folder)
+    lake = history_lake.lake
     tag = {"version": 2, "committed": "2026-03-03T08:30:00+00:00"}
     tag |= {"created_at": "2026-03-03T08:30:00+00:00"}
-    put(Path(story.place, "tags", "good.json"), json.dumps(tag).encode())
+    put(Path(history_lake.folder, "tags", "good.json"), json.dumps(tag).encode())
     submit(lake, Request("forget", {"paths": [KEPT]}, "00000000000000000001-abcdef01"))
     answer = {"features": [KEPT], "quarantine": [], "unknown": [], "existing": []}
-    put(Path(story.place, "requests", "answers", f"{REQUEST.id}.json"), json.dumps(answer).encode())
+    put(
+        Path(history_lake.folder, "requests", "answers", f"{REQUEST.id}.json"),
+        json.dumps(answer).encode(),
+    )
     write_selection(lake.sources, "file:/photos", Selection())
     create_folder(lake, "20260303T083000Z-v9-abcd")
-    put(Path(story.place, "lease.json"), Holder(host="elsewhere").as_json())
-    return story
+    put(Path(history_lake.folder, "lease.json"), Holder(host="elsewhere").as_json())
+    return history_lake
 
 
 @contextmanager
 def open_place(
-    template: Story,
+    template: HistoryLake,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     pomona: Command,
@@ -161,7 +164,7 @@ def open_place(
         roots = (*roots, tempfile.gettempdir())
     audit = Audit(roots, (str(work), str(canaries.folder)), may_start=spark)
     with canaries.watched() as watch:
-        found = Place(Path(template.place), work, template, canaries, audit, watch, pomona)
+        found = Place(Path(template.folder), work, template, canaries, audit, watch, pomona)
         yield found
     shutil.rmtree(found.lake, ignore_errors=True)
     found.fail_if_broken()

@@ -21,7 +21,7 @@ from support.lakes.refits_without_spark import append, options, publish
 
 FIRST = images(20, seed=1)
 MORE = images(10, seed=2, below="file:/photos/More [x]")
-KEPT, CHANGED, GONE = FIRST.paths[0], FIRST.paths[6], FIRST.paths[13]
+KEPT, CHANGED, DELETED = FIRST.paths[0], FIRST.paths[6], FIRST.paths[13]
 BROKEN = "file:/photos/Fig/broken.jpg"
 
 
@@ -29,16 +29,16 @@ def hashed(rows: Images) -> pa.Table:
     """Return images with different content hashes."""
     hashes = [hashlib.sha256(vector.tobytes()).hexdigest() for vector in rows.vectors]
     table = rows.table()
-    place = table.schema.get_field_index("content_hash")
-    return table.set_column(place, "content_hash", pa.array(hashes))
+    column = table.schema.get_field_index("content_hash")
+    return table.set_column(column, "content_hash", pa.array(hashes))
 
 
 @dataclass
-class Story:
+class HistoryLake:
     """Versions: 1 rows, 2 five replaced and one rewritten, 3 three deleted, 4 more rows, 5 OPTIMIZE; refits of 1, 5."""
 
     lake: Lake
-    place: str
+    folder: str
     refits: tuple[RefitRow, RefitRow]
 
     def frame(self, version: int) -> pd.DataFrame:
@@ -47,7 +47,7 @@ class Story:
         return table.to_pandas().set_index("path").sort_index()
 
 
-def create_story(folder: Path) -> Story:
+def create_history_lake(folder: Path) -> HistoryLake:
     """Create the lake in a folder."""
     lake = Lake.at(str(folder))
     write_format(lake.root)
@@ -55,9 +55,9 @@ def create_story(folder: Path) -> Story:
     model |= {"architecture": "MobileNetV2", "layer": "gap", "width": 64, "input_size": 224}
     model |= {"divisor": 127.5, "offset": -1.0, "decoder_revision": 1, "precision": "float32"}
     model |= {"onnx_sha256": "", "keras_sha256": "", "versions": {}, "created_at": ""}
-    place = Path(lake.models.removeprefix("file:"), FIRST.model_id)
-    place.mkdir(parents=True)
-    (place / "model.json").write_text(json.dumps(model))
+    model_folder = Path(lake.models.removeprefix("file:"), FIRST.model_id)
+    model_folder.mkdir(parents=True)
+    (model_folder / "model.json").write_text(json.dumps(model))
 
     result = {"source": "file:/photos", "images": 20, "seconds": 2.0}
     commit = deltalake.CommitProperties(custom_metadata={"userMetadata": json.dumps(result)})
@@ -83,4 +83,4 @@ def create_story(folder: Path) -> Story:
     bad |= {"content_hash": "0" * 64, "reason": "corrupt", "detail": "it is broken", "attempts": 1}
     append(lake.quarantine, QUARANTINE, [bad | {"ingested_at": WRITTEN, "batch_id": 0}])
     assert delta(lake.features).version() == 5
-    return Story(lake, lake.root.removeprefix("file:"), (first, last))
+    return HistoryLake(lake, lake.root.removeprefix("file:"), (first, last))
