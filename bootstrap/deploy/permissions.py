@@ -244,6 +244,13 @@ def _s3_service(names: Names, _parameters: Parameters) -> str:
     return f"s3.{names.config.region}.{dns_suffix(names)}"
 
 
+def _s3_and_jobs(names: Names, parameters: Parameters) -> list[str]:
+    return [
+        _s3_service(names, parameters),
+        f"emr-serverless.{names.config.region}.{dns_suffix(names)}",
+    ]
+
+
 _BY_S3 = _equals("kms:ViaService", _s3_service)
 #: Use of the KMS keys by uploads, whose parts S3 decrypts, and by `pomona cloud logs`; only through S3.
 KEY_GRANTS = (
@@ -409,6 +416,12 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
         Grant("emr-serverless:StartJobRun", _applications, _OWN),
         Grant("emr-serverless:TagResource", _job_runs, _all_of(_NEW, _not_of_others)),
         _pass_role(lambda p: p["executionRoleArn"], lambda _: "emr-serverless.amazonaws.com"),
+        # EMR Serverless rejects a job of a principal that may not use the key of its logs.
+        Grant(
+            "kms:Decrypt kms:DescribeKey kms:GenerateDataKey",
+            _key("log_key"),
+            _equals("kms:ViaService", _s3_and_jobs),
+        ),
     ),
     ("emr-serverless", "list_applications"): (Grant("emr-serverless:ListApplications", _all),),
     ("emr-serverless", "get_application"): (Grant("emr-serverless:GetApplication", _applications),),

@@ -272,6 +272,12 @@ PLANTED = {
         "- !Ref LogKeyArn",
         "evaluator: lacks kms:Decrypt for DataKeyArn",
     ),
+    "schedule without the key of the logs": (
+        "serverless",
+        "Action: [kms:Decrypt, kms:DescribeKey, kms:GenerateDataKey]\n                  Resource: [!Ref LogKeyArn]",
+        "Action: [kms:Decrypt, kms:DescribeKey, kms:GenerateDataKey]\n                  Resource: [!Ref DataKeyArn]",
+        "scheduler: lacks kms:GenerateDataKey for LogKeyArn",
+    ),
     "key outside of S3": (
         "stream",
         "kms:ViaService: !Sub",

@@ -314,6 +314,18 @@ def test_keys_are_used_only_through_s3_for_uploads_and_logs() -> None:
     assert len([one for one in grants(names(same)) if one[0].startswith("kms:")]) == 2
 
 
+def test_deployer_of_jobs_may_use_the_key_of_their_logs() -> None:
+    """Otherwise EMR Serverless rejects StartJobRun."""
+    key = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{'b' * 36}"
+    more = f'encryption.log_key = "{key}"\n'
+    services = ["s3.eu-west-1.amazonaws.com", "emr-serverless.eu-west-1.amazonaws.com"]
+    by_job = {"StringEquals": {"kms:ViaService": services}}
+    granted = [*grants(names(VARIANTS["serverless"] + more))]
+    for action in ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"):
+        assert (action, key, by_job) in granted
+    assert not [one for one in grants(names(more)) if one[2] == by_job]
+
+
 def test_only_roles_are_passed_also_below_a_path() -> None:
     granted = [*grants(names('roles.path = "/teams/"\n'))]
     passed = {resource for action, resource, _ in granted if action == "iam:PassRole"}

@@ -177,7 +177,7 @@ def _passed_roles(stack: Stack) -> Iterator[str]:
 
 
 def _keys(stack: Stack) -> Iterator[str]:
-    """A role that may use objects under SSE-KMS must be allowed to use the key, and only through S3."""
+    """A role that may use objects under SSE-KMS must be allowed to use the key, and only through S3 or a job."""
     keys = {kind: stack.values.get(f"{kind}KeyArn", "") for kind in ("Data", "Log", "Images")}
     for name, bucket in _resources(stack, "AWS::S3::Bucket"):
         kind = "Data" if bucket["BucketName"] == stack.values["DataBucket"] else "Log"
@@ -193,8 +193,14 @@ def _keys(stack: Stack) -> Iterator[str]:
                 }
                 if "kms:ViaService" not in one.get("Condition", {}).get("StringEquals", {}):
                     yield f"{role}, {one['Sid']}: {action} is allowed outside of S3"
-    pipeline = "job" if stack.values.get("Mode") == "serverless" else "nodes"
+    serverless = stack.values.get("Mode") == "serverless"
+    pipeline = "job" if serverless else "nodes"
+    # EMR Serverless rejects a job of a principal that may not use the key of its logs.
+    submits = serverless and f"{stack.values['Name']}-scheduler" in {
+        one["RoleName"] for _, one in _resources(stack, "AWS::IAM::Role")
+    }
     for role, kind, actions in (
+        *([("scheduler", "Log", ("kms:Decrypt", "kms:GenerateDataKey"))] if submits else []),
         (pipeline, "Data", ("kms:Decrypt", "kms:GenerateDataKey")),
         (pipeline, "Log", ("kms:GenerateDataKey",)),
         (pipeline, "Images", ("kms:Decrypt",)),
