@@ -89,6 +89,7 @@ def request_from_cluster(read: ReadApi, cluster: Parameters) -> Parameters:
         # EMR returns s3:// as s3n://.
         "LogUri": (cluster.get("LogUri") or "").replace("s3n://", "s3://", 1),
         "LogEncryptionKmsKeyId": cluster.get("LogEncryptionKmsKeyId"),
+        "MonitoringConfiguration": cluster.get("MonitoringConfiguration"),
         "ServiceRole": cluster.get("ServiceRole"),
         "JobFlowRole": cluster["Ec2InstanceAttributes"].get("IamInstanceProfile"),
         "SecurityConfiguration": cluster.get("SecurityConfiguration"),

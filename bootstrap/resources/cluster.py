@@ -20,6 +20,13 @@ _APPLICATIONS = {
     # YARN and HDFS are part of Spark there, and JupyterHub does not exist.
     "emr-spark-8.0.0": ("Spark", "Livy", "JupyterEnterpriseGateway"),
 }
+#: No logs in the storage of EMR, where the key of the configuration does not encrypt them. EMR can keep the logs of
+#: persistent application UIs only there.
+_LOGS_IN_BUCKET = {
+    "system-logs": "on-customer-s3only",
+    "application-logs": "on-customer-s3only",
+    "persistent-ui-logs": "disabled",
+}
 
 
 def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
@@ -65,6 +72,8 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
         request["AutoTerminationPolicy"] = {"IdleTimeout": 60 * config.limits.idle_minutes}
     if config.encryption.log_key:
         request["LogEncryptionKmsKeyId"] = config.encryption.log_key
+        logging = {"LogTypeUploadPolicy": _LOGS_IN_BUCKET}
+        request["MonitoringConfiguration"] = {"S3LoggingConfiguration": logging}
     request["Tags"] = [
         FOR_EMR,
         *names.tag_list,

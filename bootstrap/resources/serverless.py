@@ -48,14 +48,17 @@ def start_job_run(
         Arguments of `pomona`.
     """
     logs = {"logUri": names.log_uri}
+    monitoring: Parameters = {"s3MonitoringConfiguration": logs}
     if names.config.encryption.log_key:
         logs["encryptionKeyArn"] = names.config.encryption.log_key
+        # By default, EMR Serverless also keeps the logs for 30 days in its own storage, under its own key.
+        monitoring["managedPersistenceMonitoringConfiguration"] = {"enabled": False}
     return {
         "applicationId": "${application.applicationId}",
         "name": names.prefixed(suffix),
         "executionRoleArn": names.role_arn("job"),
         "jobDriver": serverless_driver(names, locations, arguments),
-        "configurationOverrides": {"monitoringConfiguration": {"s3MonitoringConfiguration": logs}},
+        "configurationOverrides": {"monitoringConfiguration": monitoring},
         # 0: none. Without it, EMR Serverless cancels a batch job after 12 hours.
         "executionTimeoutMinutes": 60 * (names.config.limits.hours or 0),
         "tags": names.tags,

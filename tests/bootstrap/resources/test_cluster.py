@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bootstrap.aws.describe_cluster import request_from_cluster
 from bootstrap.aws.request import LocalFile, differences, has_references
 from bootstrap.aws.rules import APPLICATIONS, SentRequest, scheduled_request
 from bootstrap.aws.validation import validation_errors
@@ -348,6 +349,48 @@ def test_keys_reach_logs_uploads_and_the_three_clients(tmp_path: Path) -> None:
     requests = upload_requests(config_names, uploads(tmp_path))
     sent = [one.parameters for one in requests if one.operation == "put_object"]
     assert {one.get("SSEKMSKeyId") for one in sent} == {f"{key}1"}
+
+
+KEY_OF_LOGS = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+def test_logs_with_a_key_are_only_in_the_log_bucket() -> None:
+    """EMR otherwise keeps copies in its own storage, under its own key."""
+    config_names = names(f'encryption.log_key = "{KEY_OF_LOGS}"\n')
+    locations = UploadLocations(config_names, "v1")
+    request = run_job_flow(config_names, locations)
+    assert validation_errors("emr", "run_job_flow", request) == ""
+    policies = request["MonitoringConfiguration"]["S3LoggingConfiguration"]["LogTypeUploadPolicy"]
+    assert policies == {
+        "system-logs": "on-customer-s3only",
+        "application-logs": "on-customer-s3only",
+        "persistent-ui-logs": "disabled",
+    }
+    job = ingest_job(config_names, locations)
+    assert validation_errors("emr-serverless", "start_job_run", job) == ""
+    monitoring = job["configurationOverrides"]["monitoringConfiguration"]
+    assert monitoring["managedPersistenceMonitoringConfiguration"] == {"enabled": False}
+    assert "MonitoringConfiguration" not in cluster()
+    job = ingest_job(names(), locations)
+    assert {*job["configurationOverrides"]["monitoringConfiguration"]} == {
+        "s3MonitoringConfiguration"
+    }
+
+
+def test_clone_keeps_where_logs_are() -> None:
+    monitoring = {"S3LoggingConfiguration": {"LogTypeUploadPolicy": {"system-logs": "disabled"}}}
+    described = {
+        "Id": "j-1",
+        "Name": "fruits",
+        "Ec2InstanceAttributes": {},
+        "MonitoringConfiguration": monitoring,
+    }
+    lists = ("BootstrapActions", "InstanceGroups")
+
+    def read(*_: Any) -> dict[str, Any]:
+        return {name: [] for name in lists}
+
+    assert request_from_cluster(read, described)["MonitoringConfiguration"] == monitoring
 
 
 def test_tags_of_the_configuration_are_those_of_cluster_jobs_and_stack() -> None:
