@@ -196,6 +196,36 @@ def test_separate_image_bucket_is_read_only() -> None:
         assert set(one["Action"]) <= {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject"}
 
 
+KEYS = "".join(
+    f'encryption.{name}_key = "arn:aws:kms:eu-west-1:123456789012:key/{digit * 36}"\n'
+    for name, digit in (("data", "a"), ("log", "b"), ("images", "c"))
+)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_documented_key_policy_admits_each_use_of_a_key(variant: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "run-on-emr.md").read_text()
+    documented = [json.loads(one) for one in re.findall(r"^```json\n(.*?)^```$", page, re.M | re.S)]
+    uses = [
+        (f"arn:aws:iam::123456789012:role/{role}", action, one["Condition"]["StringEquals"])
+        for role, policy in sent_policies(names(VARIANTS[variant] + KEYS)).items()
+        for one in policy["Statement"]
+        for action in one["Action"]
+        if action.startswith("kms:")
+    ]
+    assert uses
+    for arn, action, condition in uses:
+        (used,) = condition.values()
+        assert any(
+            arn in one["Condition"]["ArnEquals"]["aws:PrincipalArn"]
+            and action in one["Action"]
+            and {*([used] if isinstance(used, str) else used)}
+            <= {*one["Condition"]["StringEquals"]["kms:ViaService"]}
+            for one in documented
+            if "kms:ViaService" in one["Condition"].get("StringEquals", {})
+        ), (arn, action)
+
+
 def trust_statements(variant: str, more: str = "") -> dict[str, Any]:
     return {
         parameters["RoleName"]: json.loads(parameters["AssumeRolePolicyDocument"])["Statement"]
