@@ -271,7 +271,7 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             (
                 f"encryption.{name}",
                 key is not None and key.split(":")[3] != config.region,
-                f"encryption.{name} is {key!r}; it must be a key in {config.region}, the region of the buckets",
+                f"encryption.{name} is {key!r}; it must be a key in {config.region}, the region of buckets and nodes",
             )
             for name, key in vars(config.encryption).items()
         ),

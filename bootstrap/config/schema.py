@@ -257,11 +257,12 @@ class Roles:
 
 @dataclass(frozen=True)
 class Encryption:
-    """KMS keys in the region of the configuration; default: keys that S3 manages (SSE-S3)."""
+    """KMS keys in the region of the configuration; default: keys that S3 manages (SSE-S3), and that of AWS for EBS."""
 
     data_key: str | None = text(None, KMS_KEY, KMS_KEY_ALLOWED)
     log_key: str | None = text(None, KMS_KEY, KMS_KEY_ALLOWED)
     images_key: str | None = text(None, KMS_KEY, KMS_KEY_ALLOWED)
+    disk_key: str | None = text(None, KMS_KEY, KMS_KEY_ALLOWED)
 
 
 @dataclass(frozen=True)

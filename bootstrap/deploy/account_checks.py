@@ -1,4 +1,4 @@
-"""Checks of what the configuration refers to: existing roles and buckets, and the residency of the data."""
+"""Checks of what the configuration refers to: existing roles, buckets and keys, and the residency of the data."""
 
 from __future__ import annotations
 
@@ -60,6 +60,28 @@ def _role_problem(names: Names, suffix: str, role: str, read: ReadApi) -> str | 
     if roles != [name]:
         return f"EMR needs an instance profile {name} that contains this role"
     return None
+
+
+def check_disk_key(names: Names, read: ReadApi) -> str | None:
+    """Return why EMR's role cannot encrypt the volumes of the nodes; sends only read-only requests.
+
+    Raises
+    ------
+    CloudError
+        If the default of EBS cannot be read.
+    """
+    default: Any = read("ec2", "get_ebs_encryption_by_default", {})
+    if not default["EbsEncryptionByDefault"] or names.existing_role("service"):
+        return None
+    found: Any = read("ec2", "get_ebs_default_kms_key_id", {})
+    key, configured = found["KmsKeyId"], names.config.encryption.disk_key
+    # With the key of AWS, EC2 needs no permission of the role. The key of another alias is unknown.
+    if key.endswith("alias/aws/ebs") or key == configured or (configured and "alias/" in key):
+        return None
+    return (
+        f"EBS encrypts new volumes with {key} by default, which EMR's role may not use, so that no node starts: "
+        "set encryption.disk_key to this key"
+    )
 
 
 def check_residency(names: Names, read: ReadApi) -> list[str]:

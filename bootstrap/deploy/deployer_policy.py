@@ -194,6 +194,9 @@ _OTHER_REQUESTS = {
         "describe_stacks describe_stack_events list_stack_resources create_change_set describe_change_set "
         "execute_change_set delete_change_set update_stack delete_stack"
     ),
-    ("ec2", "plan and up"): "describe_instance_type_offerings describe_instance_types",
+    ("ec2", "plan and up"): (
+        "describe_instance_type_offerings describe_instance_types get_ebs_encryption_by_default "
+        "get_ebs_default_kms_key_id"
+    ),
     ("ec2", "down"): "describe_security_groups",
 }

@@ -330,6 +330,8 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
         Grant("ec2:DescribeInstanceTypeOfferings", _all),
     ),
     ("ec2", "describe_instance_types"): (Grant("ec2:DescribeInstanceTypes", _all),),
+    ("ec2", "get_ebs_encryption_by_default"): (Grant("ec2:GetEbsEncryptionByDefault", _all),),
+    ("ec2", "get_ebs_default_kms_key_id"): (Grant("ec2:GetEbsDefaultKmsKeyId", _all),),
     ("ec2", "describe_tags"): (Grant("ec2:DescribeTags", _all),),
     ("ec2", "describe_security_groups"): (Grant("ec2:DescribeSecurityGroups", _all),),
     ("ec2", "create_tags"): (Grant("ec2:CreateTags", _tagged_network, _sets_tag_of_emr),),

@@ -13,7 +13,7 @@ from bootstrap.aws.describe_cluster import find_cluster
 from bootstrap.aws.nodes import capacity
 from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
-from bootstrap.deploy.account_checks import check_references, check_residency
+from bootstrap.deploy.account_checks import check_disk_key, check_references, check_residency
 from bootstrap.deploy.deployment import check_existing_stack
 from bootstrap.errors import AccessDeniedError, CloudError
 from bootstrap.resources.cluster import run_job_flow
@@ -82,6 +82,11 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
         _check_serverless_quota(names, read, findings)
     if names.config.mode != "cluster" or find_cluster(read, names.config.name):
         return findings
+    try:
+        problem = check_disk_key(names, read)
+        findings.problems += [problem] if problem else []
+    except CloudError as error:
+        findings.notes.append(f"the default key of EBS is not checked: {error}")
     types = names.config.instance_types
     zones = [str(one["AvailabilityZone"]) for one in find_subnets(names, read)]
     try:

@@ -117,6 +117,7 @@ def _long_lived(names: Names) -> dict[str, str | None]:
         "DataKeyArn": config.encryption.data_key or "",
         "LogKeyArn": config.encryption.log_key or "",
         "ImagesKeyArn": config.encryption.images_key or "",
+        "DiskKeyArn": config.encryption.disk_key or "",
         # The configuration names a subnet, not its VPC.
         "VpcId": None if config.subnets and config.mode == "cluster" else "",
         "Private": str(network.private).lower(),

@@ -30,7 +30,10 @@ OPTIONS = {
     "MonthlyBudget": "100",
     "PermissionsBoundary": BOUNDARY,
     "RolePath": "/teams/",
-    **{f"{kind}KeyArn": f"{KEY}{number}" for number, kind in enumerate(("Data", "Log", "Images"))},
+    **{
+        f"{kind}KeyArn": f"{KEY}{number}"
+        for number, kind in enumerate(("Data", "Log", "Images", "Disk"))
+    },
 }
 VPC = "vpc-0123456789abcdef0"
 APPLICATION = "00f1r2u3i4t5s678"
@@ -278,11 +281,23 @@ PLANTED = {
         "Action: [kms:Decrypt, kms:DescribeKey, kms:GenerateDataKey]\n                  Resource: [!Ref DataKeyArn]",
         "scheduler: lacks kms:GenerateDataKey for LogKeyArn",
     ),
-    "key outside of S3": (
+    "disks without the key": (
+        "stream",
+        "kms:GenerateDataKeyWithoutPlaintext, ",
+        "",
+        "service: lacks kms:GenerateDataKeyWithoutPlaintext for DiskKeyArn",
+    ),
+    "grants to anybody": (
+        "stream",
+        'Bool: {kms:GrantIsForAWSResource: "true"}',
+        'Bool: {aws:SecureTransport: "true"}',
+        "grants to any principal are allowed",
+    ),
+    "key outside of a service": (
         "stream",
         "kms:ViaService: !Sub",
         "aws:PrincipalTag/x: !Sub",
-        "UseDataKey: kms:Decrypt is allowed outside of S3",
+        "UseDiskKey: kms:Decrypt is allowed outside of a service",
     ),
     "open tunnel": ("private", "CidrIp: !Ref SshFrom1", 'CidrIp: "0.0.0.0/0"', "port 22 is open"),
     "open port": (

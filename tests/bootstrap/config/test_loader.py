@@ -118,7 +118,7 @@ def test_example_has_comment_for_each_key() -> None:
         ('[roles]\nnodes = "/teams/nodes"', "line 4: roles.nodes is '/teams/nodes'; it must be the name of an"),
         ('[roles]\nservice = "arn:aws:iam::1:role/a"', "line 4: roles.service is 'arn:aws:iam::1:role/a'; it must"),
         ('[encryption]\ndata_key = "alias/mine"', "line 4: encryption.data_key is 'alias/mine'; it must be the ARN of"),
-        (f'[encryption]\nlog_key = "{KEY}"', "it must be a key in eu-west-1, the region of the buckets"),
+        (f'[encryption]\nlog_key = "{KEY}"', "it must be a key in eu-west-1, the region of buckets and nodes"),
         ("[glue]\ndatabase_exists = true", "line 4: glue.database_exists requires glue.database, the name"),
         ('[glue]\ndatabase = "my-fruits"', "line 4: glue.database is 'my-fruits'; it must be 1 to 255 of a-z"),
         ('[alarms]\naddress = "ops"', "line 4: alarms.address is 'ops'; it must be an e-mail address"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -134,8 +135,8 @@ def test_what_cannot_be_checked_is_noted(
         findings = check_cluster(names(), Account(REGION).read)
     assert findings.notes == ["the Spot quota L-34B43A08 is not checked: AWS returns none"]
     for denied, allowed in (
-        ("ec2 describe_instance_type_offerings", ["ec2:DescribeSubnets"]),
-        ("service-quotas get_service_quota", ["ec2:Describe*"]),
+        ("ec2 describe_instance_type_offerings", ["ec2:DescribeSubnets", "ec2:GetEbs*"]),
+        ("service-quotas get_service_quota", ["ec2:Describe*", "ec2:GetEbs*"]),
     ):
         caller = account.create_caller(denied.replace(" ", "-"), "elasticmapreduce:List*", *allowed)
         for name, value in caller.items():
@@ -145,6 +146,61 @@ def test_what_cannot_be_checked_is_noted(
         assert findings.problems == []
         (note,) = findings.notes
         assert note.startswith(f"m5.xlarge: zone and vCPU quotas could not be checked: {denied}: ")
+
+
+DISK_KEY, OTHER_KEY = (f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{one * 36}" for one in "ab")
+NEEDS_KEY = (
+    f"EBS encrypts new volumes with {DISK_KEY} by default, which EMR's role may not use, so that no node starts: "
+    "set encryption.disk_key to this key"
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "problems"),
+    [
+        ("", None, []),
+        ("", "alias/aws/ebs", []),
+        ("", f"arn:aws:kms:eu-west-1:{ACCOUNT}:alias/aws/ebs", []),
+        ("", DISK_KEY, [NEEDS_KEY]),
+        (f'encryption.disk_key = "{OTHER_KEY}"\n', DISK_KEY, [NEEDS_KEY]),
+        (f'encryption.disk_key = "{DISK_KEY}"\n', DISK_KEY, []),
+        # The alias of a key does not contain its ID.
+        (f'encryption.disk_key = "{DISK_KEY}"\n', "alias/disks", []),
+        ('roles.service = "EMR_DefaultRole"\n', DISK_KEY, []),
+    ],
+)
+def test_default_key_of_disks_must_be_configured(
+    more: str, key: str | None, problems: list[str], account: MotoAccount
+) -> None:
+    """moto has no GetEbsDefaultKmsKeyId."""
+    account.client("iam", ADMIN).create_role(
+        RoleName="EMR_DefaultRole", AssumeRolePolicyDocument="{}"
+    )
+    real = Account(REGION).read
+
+    def read(service: str, operation: str, *others: Any) -> Any:
+        if operation == "get_ebs_encryption_by_default":
+            return {"EbsEncryptionByDefault": key is not None}
+        if operation == "get_ebs_default_kms_key_id":
+            return {"KmsKeyId": key}
+        return real(service, operation, *others)
+
+    assert check_cluster(names(more), read).problems == problems
+
+
+def test_default_key_of_disks_that_cannot_be_read_is_noted(
+    account: MotoAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = ("elasticmapreduce:List*", "ec2:Describe*", "servicequotas:*")
+    for name, value in account.create_caller("without", *allowed).items():
+        monkeypatch.setenv(name, value)
+    account.enforce_iam()
+    findings = check_cluster(names(), Account(REGION).read)
+    assert findings.problems == []
+    (note,) = findings.notes
+    assert note.startswith(
+        "the default key of EBS is not checked: ec2 get_ebs_encryption_by_default: "
+    )
 
 
 def test_problem_stops_plan_and_up_before_anything_is_sent(

@@ -198,7 +198,7 @@ def test_separate_image_bucket_is_read_only() -> None:
 
 KEYS = "".join(
     f'encryption.{name}_key = "arn:aws:kms:eu-west-1:123456789012:key/{digit * 36}"\n'
-    for name, digit in (("data", "a"), ("log", "b"), ("images", "c"))
+    for name, digit in (("data", "a"), ("log", "b"), ("images", "c"), ("disk", "d"))
 )
 
 
@@ -207,7 +207,7 @@ def test_documented_key_policy_admits_each_use_of_a_key(variant: str) -> None:
     page = (Path(__file__).parents[3] / "docs" / "how-to" / "run-on-emr.md").read_text()
     documented = [json.loads(one) for one in re.findall(r"^```json\n(.*?)^```$", page, re.M | re.S)]
     uses = [
-        (f"arn:aws:iam::123456789012:role/{role}", action, one["Condition"]["StringEquals"])
+        (f"arn:aws:iam::123456789012:role/{role}", action, one["Condition"])
         for role, policy in sent_policies(names(VARIANTS[variant] + KEYS)).items()
         for one in policy["Statement"]
         for action in one["Action"]
@@ -215,12 +215,13 @@ def test_documented_key_policy_admits_each_use_of_a_key(variant: str) -> None:
     ]
     assert uses
     for arn, action, condition in uses:
-        (used,) = condition.values()
+        used = condition["StringEquals"]["kms:ViaService"]
         assert any(
             arn in one["Condition"]["ArnEquals"]["aws:PrincipalArn"]
             and action in one["Action"]
             and {*([used] if isinstance(used, str) else used)}
             <= {*one["Condition"]["StringEquals"]["kms:ViaService"]}
+            and condition.get("Bool") == one["Condition"].get("Bool")
             for one in documented
             if "kms:ViaService" in one["Condition"].get("StringEquals", {})
         ), (arn, action)

@@ -176,9 +176,22 @@ def _passed_roles(stack: Stack) -> Iterator[str]:
                     yield f"{role}, {one['Sid']}: {arn} is not a role of the stack"
 
 
+#: What EC2 needs to start an instance with encrypted volumes, on behalf of the caller: EBS User Guide, Requirements for
+#: Amazon EBS encryption.
+_DISK_ACTIONS = (
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
+
+
 def _keys(stack: Stack) -> Iterator[str]:
-    """A role that may use objects under SSE-KMS must be allowed to use the key, and only through S3 or a job."""
-    keys = {kind: stack.values.get(f"{kind}KeyArn", "") for kind in ("Data", "Log", "Images")}
+    """A role that may use what a key encrypts must be allowed to use the key, and only through a service."""
+    kinds = ("Data", "Log", "Images", "Disk")
+    keys = {kind: stack.values.get(f"{kind}KeyArn", "") for kind in kinds}
     for name, bucket in _resources(stack, "AWS::S3::Bucket"):
         kind = "Data" if bucket["BucketName"] == stack.values["DataBucket"] else "Log"
         (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
@@ -192,15 +205,19 @@ def _keys(stack: Stack) -> Iterator[str]:
                     (role.rpartition("-")[2], action, arn) for arn in _items(one["Resource"])
                 }
                 if "kms:ViaService" not in one.get("Condition", {}).get("StringEquals", {}):
-                    yield f"{role}, {one['Sid']}: {action} is allowed outside of S3"
+                    yield f"{role}, {one['Sid']}: {action} is allowed outside of a service"
+                grant = {"kms:GrantIsForAWSResource": "true"}
+                if action == "kms:CreateGrant" and one["Condition"].get("Bool") != grant:
+                    yield f"{role}, {one['Sid']}: grants to any principal are allowed"
     serverless = stack.values.get("Mode") == "serverless"
     pipeline = "job" if serverless else "nodes"
     # EMR Serverless rejects a job of a principal that may not use the key of its logs.
-    submits = serverless and f"{stack.values['Name']}-scheduler" in {
-        one["RoleName"] for _, one in _resources(stack, "AWS::IAM::Role")
-    }
+    roles = {one["RoleName"] for _, one in _resources(stack, "AWS::IAM::Role")}
+    submits = serverless and f"{stack.values['Name']}-scheduler" in roles
+    starts = f"{stack.values['Name']}-service" in roles
     for role, kind, actions in (
         *([("scheduler", "Log", ("kms:Decrypt", "kms:GenerateDataKey"))] if submits else []),
+        *([("service", "Disk", _DISK_ACTIONS)] if starts else []),
         (pipeline, "Data", ("kms:Decrypt", "kms:GenerateDataKey")),
         (pipeline, "Log", ("kms:GenerateDataKey",)),
         (pipeline, "Images", ("kms:Decrypt",)),
