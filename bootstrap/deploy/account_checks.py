@@ -1,4 +1,4 @@
-"""Checks of what the configuration refers to: existing roles, buckets and keys, and the residency of the data."""
+"""Checks of what the configuration refers to: existing roles, buckets, keys and topics; and of the data residency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bootstrap.errors import AccessDeniedError, CloudError
 
 
 def check_references(names: Names, read: ReadApi) -> tuple[list[str], list[str]]:
-    """Check that existing roles and buckets exist; sends only read-only requests.
+    """Check that existing roles and buckets exist, and that alarms reach the topic; sends only read-only requests.
 
     Returns
     -------
@@ -41,7 +41,26 @@ def check_references(names: Names, read: ReadApi) -> tuple[list[str], list[str]]
                     )
             except AccessDeniedError as error:
                 notes.append(f"storage.{kind}_bucket is not checked: {error}")
+    if topic := names.config.alarms.topic:
+        try:
+            problem = _topic_problem(topic, read)
+            problems += [f"alarms.topic is {topic!r}, {problem}"] if problem else []
+        except CloudError as error:
+            notes.append(f"alarms.topic is not checked: {error}")
     return problems, notes
+
+
+def _topic_problem(topic: str, read: ReadApi) -> str | None:
+    """Return why alarms do not reach an existing topic; None if they can."""
+    found: Any = read("sns", "get_topic_attributes", {"TopicArn": topic}, ("NotFound",))
+    if found is None:
+        return "and there is no such topic: correct the ARN"
+    if str(found["Attributes"].get("KmsMasterKeyId", "")).endswith("alias/aws/sns"):
+        return (
+            "which is encrypted with alias/aws/sns: CloudWatch and EventBridge cannot use this key, and its policy "
+            "cannot be changed; encrypt the topic with a key of your own"
+        )
+    return None
 
 
 def _role_problem(names: Names, suffix: str, role: str, read: ReadApi) -> str | None:

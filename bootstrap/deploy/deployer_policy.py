@@ -72,6 +72,8 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
                 yield SentRequest("s3", operation, {"Bucket": bucket})
     for role in filter(None, map(names.existing_role, ROLES)):
         yield SentRequest("iam", "get_role", {"RoleName": role})
+    if topic := names.config.alarms.topic:
+        yield SentRequest("sns", "get_topic_attributes", {"TopicArn": topic})
     for service, code in (*(("ec2", code) for _, code in QUOTAS.values()), SERVERLESS_QUOTA):
         query = {"ServiceCode": service, "QuotaCode": code}
         yield SentRequest("service-quotas", "get_service_quota", query)

@@ -121,6 +121,10 @@ def _topic(names: Names, _parameters: Parameters) -> list[str]:
     return [names.arn("sns", names.prefixed("alarms"))]
 
 
+def _existing_topic(_names: Names, parameters: Parameters) -> list[str]:
+    return [parameters["TopicArn"]]
+
+
 def _named(service: str, kind: str) -> Resources:
     """Return the resources of a service whose name is that of the parameters."""
     return lambda names, parameters: [names.arn(service, f"{kind}{parameters['Name']}")]
@@ -457,6 +461,7 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("sqs", "set_queue_attributes"): (Grant("sqs:SetQueueAttributes", _queue),),
     ("sqs", "list_queue_tags"): (Grant("sqs:ListQueueTags", _queue),),
     ("sqs", "delete_queue"): (Grant("sqs:DeleteQueue", _queue),),
+    ("sns", "get_topic_attributes"): (Grant("sns:GetTopicAttributes", _existing_topic),),
     ("cloudformation", "describe_stacks"): (Grant("cloudformation:DescribeStacks", _stacks),),
     ("cloudformation", "describe_stack_events"): (
         Grant("cloudformation:DescribeStackEvents", _stacks),

@@ -277,8 +277,19 @@ def test_table_has_each_service_that_the_requests_use(kind: str) -> None:
 
 
 def test_each_operation_of_the_table_is_used() -> None:
-    requests = [one for more in VARIANTS.values() for one in deployer_requests(names(more))]
+    configs = [*VARIANTS.values(), f'alarms.topic = "{TOPIC}"\n']
+    requests = [one for more in configs for one in deployer_requests(names(more))]
     assert {(one.service, one.operation) for one in requests} == set(GRANTS)
+
+
+TOPIC = f"arn:aws:sns:eu-west-1:{ACCOUNT}:operations"
+
+
+def test_existing_topic_is_only_read() -> None:
+    granted = [*grants(names(f'alarms.topic = "{TOPIC}"\n'))]
+    assert [one for one in granted if one[0].startswith("sns:")] == [
+        ("sns:GetTopicAttributes", TOPIC, {})
+    ]
 
 
 @pytest.mark.parametrize("kind", VARIANTS)

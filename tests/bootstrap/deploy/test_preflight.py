@@ -265,6 +265,42 @@ def test_existing_roles_and_buckets_must_exist(account: MotoAccount) -> None:
     assert check_cluster(names(roles + more), Account(REGION).read).problems == []
 
 
+TOPIC = f"arn:aws:sns:eu-west-1:{ACCOUNT}:operations"
+
+
+def test_topic_of_alarms_must_exist_and_not_have_the_key_of_sns(
+    account: MotoAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sns = account.client("sns", ADMIN)
+    more = f'alarms.topic = "{TOPIC}"\n'
+    read = Account(REGION).read
+    assert check_cluster(names(more), read).problems == [
+        f"alarms.topic is {TOPIC!r}, and there is no such topic: correct the ARN"
+    ]
+    sns.create_topic(Name="operations")
+    for key, problems in (
+        ("", []),
+        (f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{'a' * 36}", []),
+        (
+            "alias/aws/sns",
+            [
+                f"alarms.topic is {TOPIC!r}, which is encrypted with alias/aws/sns: CloudWatch and EventBridge cannot "
+                "use this key, and its policy cannot be changed; encrypt the topic with a key of your own"
+            ],
+        ),
+    ):
+        sns.set_topic_attributes(TopicArn=TOPIC, AttributeName="KmsMasterKeyId", AttributeValue=key)
+        assert check_cluster(names(more), read).problems == problems
+    allowed = ("elasticmapreduce:List*", "ec2:*", "servicequotas:*")
+    for name, value in account.create_caller("without", *allowed).items():
+        monkeypatch.setenv(name, value)
+    account.enforce_iam()
+    findings = check_cluster(names(more), Account(REGION).read)
+    assert findings.problems == []
+    (note,) = findings.notes
+    assert note.startswith("alarms.topic is not checked: sns get_topic_attributes: ")
+
+
 def test_residency_rejects_buckets_and_replicas_elsewhere(account: MotoAccount) -> None:
     s3 = account.client("s3", ADMIN)
     for bucket, region in (
