@@ -17,7 +17,7 @@ from bootstrap.deploy.account_checks import check_disk_key, check_references, ch
 from bootstrap.deploy.deployment import check_existing_stack
 from bootstrap.errors import AccessDeniedError, CloudError
 from bootstrap.resources.cluster import run_job_flow
-from bootstrap.resources.network import find_subnets
+from bootstrap.resources.network import find_subnets, isolated_subnets
 from bootstrap.resources.uploads import VERSION_PLACEHOLDER, UploadLocations
 
 #: Quotas of EC2 in vCPUs for the families A, C, D, H, I, M, R, T and Z, by market; other families have other quotas.
@@ -87,6 +87,12 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
         findings.problems += [problem] if problem else []
     except CloudError as error:
         findings.notes.append(f"the default key of EBS is not checked: {error}")
+    if names.config.network.private:
+        findings.notes += [
+            f"{subnet} has only local routes: without an interface endpoint for S3, no node starts; "
+            "add a gateway endpoint for S3, or a NAT gateway"
+            for subnet in isolated_subnets(names, read)
+        ]
     types = names.config.instance_types
     zones = [str(one["AvailabilityZone"]) for one in find_subnets(names, read)]
     try:

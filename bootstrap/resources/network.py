@@ -60,6 +60,24 @@ def find_subnets(names: Names, read: ReadApi) -> list[Parameters]:
     return found
 
 
+def isolated_subnets(names: Names, read: ReadApi) -> list[str]:
+    """Return the IDs of the subnets that have only local routes, also none to a gateway endpoint."""
+    subnets = find_subnets(names, read)
+    query = {"Filters": [{"Name": "vpc-id", "Values": [subnets[0]["VpcId"]]}]}
+    tables = (read("ec2", "describe_route_tables", query) or {})["RouteTables"]
+    return [
+        str(one["SubnetId"])
+        for one in subnets
+        for table in _route_tables(tables, one["SubnetId"])[:1]
+        if all(map(_is_local, table["Routes"]))
+    ]
+
+
+def _is_local(route: Parameters) -> bool:
+    """Return whether a route ends in the VPC, or at a target that no longer exists."""
+    return route.get("GatewayId") == "local" or route.get("State") == "blackhole"
+
+
 def _subnet_query(names: Names) -> Parameters:
     if subnets := names.config.subnets:
         return {"Filters": [{"Name": "subnet-id", "Values": list(subnets)}]}

@@ -265,6 +265,30 @@ def test_existing_roles_and_buckets_must_exist(account: MotoAccount) -> None:
     assert check_cluster(names(roles + more), Account(REGION).read).problems == []
 
 
+def test_private_subnet_without_route_to_s3_is_noted(account: MotoAccount) -> None:
+    ec2 = account.client("ec2", ADMIN)
+    vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/24", AvailabilityZone=f"{REGION}a")[
+        "Subnet"
+    ]["SubnetId"]
+    config_names = names(f'network = {{private = true, subnet = "{subnet}"}}\n')
+    findings = check_cluster(config_names, Account(REGION).read)
+    assert (findings.problems, findings.notes) == ([], [
+        f"{subnet} has only local routes: without an interface endpoint for S3, no node starts; "
+        "add a gateway endpoint for S3, or a NAT gateway",
+    ])  # fmt: skip
+    (table,) = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])[
+        "RouteTables"
+    ]
+    ec2.create_vpc_endpoint(
+        VpcId=vpc,
+        ServiceName=f"com.amazonaws.{REGION}.s3",
+        VpcEndpointType="Gateway",
+        RouteTableIds=[table["RouteTableId"]],
+    )
+    assert check_cluster(config_names, Account(REGION).read).notes == []
+
+
 TOPIC = f"arn:aws:sns:eu-west-1:{ACCOUNT}:operations"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bootstrap.aws.request import Request
 from bootstrap.errors import CloudError
-from bootstrap.resources.network import network_requests
+from bootstrap.resources.network import isolated_subnets, network_requests
 from support.aws.cluster_configs import VARIANTS, names
 
 
@@ -55,6 +55,36 @@ def test_routes_that_contradict_the_configuration_are_reported(own: bool) -> Non
         public.find_current(inside)
     with pytest.raises(CloudError, match=r"subnet-1: has a route to .* igw-1, .* private = false"):
         private.find_current(outside)
+
+
+@pytest.mark.parametrize(
+    ("target", "isolated"),
+    [
+        ({"GatewayId": "local"}, True),
+        ({"GatewayId": "vpce-1", "DestinationPrefixListId": "pl-1"}, False),
+        ({"NatGatewayId": "nat-1"}, False),
+        ({"TransitGatewayId": "tgw-1"}, False),
+        ({"NatGatewayId": "nat-1", "State": "blackhole"}, True),
+    ],
+)
+def test_subnets_with_only_local_routes_are_found(target: dict[str, str], isolated: bool) -> None:
+    local = {"GatewayId": "local", "DestinationCidrBlock": "10.0.0.0/16"}
+    responses: Any = {
+        "describe_subnets": {
+            "Subnets": [
+                {"SubnetId": FIRST, "AvailabilityZone": "eu-west-1a", "VpcId": "vpc-1"},
+            ]
+        },
+        "describe_route_tables": {
+            "RouteTables": [
+                {"Associations": [{"SubnetId": FIRST}], "Routes": [local, target]},
+                {"Associations": [{"Main": True}], "Routes": [local]},
+            ]
+        },
+    }
+    config_names = names(f'network = {{private = true, subnet = "{FIRST}"}}\n')
+    found = isolated_subnets(config_names, lambda _service, operation, *_: responses[operation])
+    assert found == ([FIRST] if isolated else [])
 
 
 FIRST, SECOND = (f"subnet-0123456789abcdef{number}" for number in (0, 1))
