@@ -12,8 +12,16 @@ from typing import Any
 RELEASES = ("emr-7.13.0", "emr-spark-8.0.0")
 
 
-#: Regions in member states of the EU; London and Zurich are not.
-EU_REGIONS = ("eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-3")
+#: Regions in member states of the EU; London and Zurich are not. The last one is the European Sovereign Cloud.
+EU_REGIONS = (
+    "eu-central-1",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-3",
+    "eusc-de-east-1",
+)
 
 
 def key(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
@@ -272,7 +280,7 @@ class ClusterConfig:
     name: str = text(
         None, r"[a-z][a-z0-9-]{1,29}", "2 to 30 of a-z, 0-9 and -, starting with a letter"
     )
-    region: str = text(None, r"[a-z]{2}(?:-[a-z]+)+-\d", "a region such as eu-west-1")
+    region: str = text(None, r"[a-z]{2,4}(?:-[a-z]+)+-\d", "a region such as eu-west-1")
     account: str | None = text(None, r"\d{12}", 'the 12 digits of an account, in "quotes"')
     mode: str = choice("cluster", "cluster", "serverless")
     release: str = choice(RELEASES[0], *RELEASES)

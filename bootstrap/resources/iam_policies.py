@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from bootstrap.aws.request import Parameters
@@ -209,15 +210,28 @@ def prefix_condition(*prefixes: str) -> Parameters:
 
 
 def dns_suffix(names: Names) -> str:
-    """Return the end of the host names of AWS, `AWS::URLSuffix` in templates, which differs in China."""
-    return "amazonaws.com.cn" if names.partition == "aws-cn" else "amazonaws.com"
+    """Return the end of the host names of AWS, `AWS::URLSuffix` in templates."""
+    return _dns_suffix(names.partition)
+
+
+@cache
+def _dns_suffix(partition: str) -> str:
+    import botocore.session
+
+    partitions = botocore.session.get_session().get_data("partitions")["partitions"]
+    return str({one["id"]: one["outputs"]["dnsSuffix"] for one in partitions}[partition])
 
 
 def ec2_service(names: Names) -> str:
     """Return the service principal of EC2, which differs in China."""
-    return f"ec2.{dns_suffix(names)}"
+    return f"ec2.{_principal_suffix(names)}"
 
 
 def emr_service(names: Names) -> str:
     """Return the service principal of EMR, which differs in China."""
-    return f"elasticmapreduce.{dns_suffix(names)}"
+    return f"elasticmapreduce.{_principal_suffix(names)}"
+
+
+def _principal_suffix(names: Names) -> str:
+    """Return the end of these principals: outside of China it is the same, also if host names end in another way."""
+    return "amazonaws.com.cn" if names.partition == "aws-cn" else "amazonaws.com"

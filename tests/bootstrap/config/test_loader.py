@@ -223,3 +223,8 @@ def test_residency_rejects_regions_outside_of_the_eu(region: str) -> None:
     text = f'name = "fruits"\nregion = "{region}"\nresidency = "eu"\n'
     with pytest.raises(ConfigError, match=f"line 2: region is '{region}'; with residency = \"eu\""):
         parse_config(text.encode())
+
+
+def test_residency_admits_the_european_sovereign_cloud() -> None:
+    text = 'name = "fruits"\nregion = "eusc-de-east-1"\nresidency = "eu"\n'
+    assert parse_config(text.encode()).region == "eusc-de-east-1"

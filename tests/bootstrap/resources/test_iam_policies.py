@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from bootstrap.aws.client import region_partition
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig, Ingest
 from bootstrap.resources.iam_node_policies import node_policy
 from bootstrap.resources.iam_policies import (
+    dns_suffix,
     evaluator_policy,
     normalize_policy,
     policy_document,
@@ -342,6 +344,25 @@ def test_china_partition_has_other_emr_principal_and_finds_either_service_linked
 
         assert linked.find_current(read)
     assert not linked.find_current(lambda *_: {"Roles": []})
+
+
+def test_sovereign_cloud_has_other_host_names_but_the_same_principals() -> None:
+    """IAM of this partition rejects ec2.amazonaws.eu, see https://github.com/pulumi/pulumi-eks/issues/2341."""
+    config = ClusterConfig(name="fruits", region="eusc-de-east-1")
+    sovereign = Names(config, "123456789012", region_partition(config.region))
+    assert sovereign.partition == "aws-eusc"
+    assert dns_suffix(sovereign) == "amazonaws.eu"
+    assert dns_suffix(names()) == "amazonaws.com"
+    text = json.dumps(stack(sovereign).requests())
+    assert "arn:aws:" not in text
+    principals = set(re.findall(r"[a-z0-9-]+\.amazonaws\.[a-z.]+", text))
+    assert principals == {
+        "ec2.amazonaws.com",
+        "elasticmapreduce.amazonaws.com",
+        "scheduler.amazonaws.com",
+    }
+    linked = [one.parameters["AWSServiceName"] for one in service_linked_role_requests(sovereign)]
+    assert all(one.endswith(".amazonaws.com") for one in linked)
 
 
 def test_normalize_policy_treats_equivalent_documents_as_equal() -> None:

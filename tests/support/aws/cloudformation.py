@@ -18,6 +18,8 @@ from support.aws.account import ACCOUNT, REGION
 #: A request: boto3 names of service and operation, and parameters.
 SentRequest = tuple[str, str, dict[str, Any]]
 _ABSENT = object()
+#: End of the host names of the partitions in which it is not ``amazonaws.com``.
+_URL_SUFFIXES = {"aws-cn": "amazonaws.com.cn", "aws-eusc": "amazonaws.eu"}
 #: The property with the tags of each type that gets those of its stack, by the schemas of CloudFormation.
 TAG_PROPERTIES = {
     "AWS::S3::Bucket": "Tags",
@@ -193,7 +195,7 @@ class Stack:
             "AWS::NoValue": _ABSENT,
             "AWS::AccountId": ACCOUNT,
             "AWS::Region": REGION,
-            "AWS::URLSuffix": "amazonaws.com.cn" if self.partition == "aws-cn" else "amazonaws.com",
+            "AWS::URLSuffix": _URL_SUFFIXES.get(self.partition, "amazonaws.com"),
             "AWS::Partition": self.partition,
         }
         if name in pseudo:
