@@ -82,7 +82,7 @@ def _role_problem(names: Names, suffix: str, role: str, read: ReadApi) -> str | 
 
 
 def check_disk_key(names: Names, read: ReadApi) -> str | None:
-    """Return why EMR's role cannot encrypt the volumes of the nodes; sends only read-only requests.
+    """Return why EMR's role may be unable to encrypt the volumes of the nodes; sends only read-only requests.
 
     Raises
     ------
@@ -98,8 +98,8 @@ def check_disk_key(names: Names, read: ReadApi) -> str | None:
     if key.endswith("alias/aws/ebs") or key == configured or (configured and "alias/" in key):
         return None
     return (
-        f"EBS encrypts new volumes with {key} by default, which EMR's role may not use, so that no node starts: "
-        "set encryption.disk_key to this key"
+        f"EBS encrypts new volumes with {key} by default: if the key is not managed by AWS, no node starts unless "
+        "encryption.disk_key names it"
     )
 
 

@@ -83,8 +83,8 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
     if names.config.mode != "cluster" or find_cluster(read, names.config.name):
         return findings
     try:
-        problem = check_disk_key(names, read)
-        findings.problems += [problem] if problem else []
+        note = check_disk_key(names, read)
+        findings.notes += [note] if note else []
     except CloudError as error:
         findings.notes.append(f"the default key of EBS is not checked: {error}")
     if names.config.network.private:

@@ -150,13 +150,13 @@ def test_what_cannot_be_checked_is_noted(
 
 DISK_KEY, OTHER_KEY = (f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{one * 36}" for one in "ab")
 NEEDS_KEY = (
-    f"EBS encrypts new volumes with {DISK_KEY} by default, which EMR's role may not use, so that no node starts: "
-    "set encryption.disk_key to this key"
+    f"EBS encrypts new volumes with {DISK_KEY} by default: if the key is not managed by AWS, no node starts unless "
+    "encryption.disk_key names it"
 )
 
 
 @pytest.mark.parametrize(
-    ("more", "key", "problems"),
+    ("more", "key", "expected"),
     [
         ("", None, []),
         ("", "alias/aws/ebs", []),
@@ -169,8 +169,8 @@ NEEDS_KEY = (
         ('roles.service = "EMR_DefaultRole"\n', DISK_KEY, []),
     ],
 )
-def test_default_key_of_disks_must_be_configured(
-    more: str, key: str | None, problems: list[str], account: MotoAccount
+def test_default_key_of_disks_that_is_not_configured_is_noted(
+    more: str, key: str | None, expected: list[str], account: MotoAccount
 ) -> None:
     """moto has no GetEbsDefaultKmsKeyId."""
     account.client("iam", ADMIN).create_role(
@@ -185,7 +185,9 @@ def test_default_key_of_disks_must_be_configured(
             return {"KmsKeyId": key}
         return real(service, operation, *others)
 
-    assert check_cluster(names(more), read).problems == problems
+    findings = check_cluster(names(more), read)
+    assert findings.problems == []
+    assert [note for note in findings.notes if "EBS" in note] == expected
 
 
 def test_default_key_of_disks_that_cannot_be_read_is_noted(
