@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock
@@ -62,6 +62,11 @@ _ISOLATED_ATTEMPTS = 3  # each ends at most one idle worker per core that has di
 _isolation_lock = Lock()  # parts are computed concurrently
 
 
+def unique_paths(files: Iterable[StoredFile]) -> list[StoredFile]:
+    """Return the files in their order, each path once, with the last of its states: an image has one row."""
+    return list({file.path: file for file in files}.values())
+
+
 def _completed() -> Future[None]:
     started: Future[None] = Future()
     started.set_result(None)
@@ -98,6 +103,7 @@ class MicroBatch:
         Skipping also makes a replayed micro-batch exact: the rows that an earlier attempt committed are read back
         and kept.
         """
+        files = unique_paths(files)
         existing, attempts = self._read_existing(self.image_index.filter_known(files))
         forced = self.image_index.forced_paths
         todo = [file for file in files if file not in existing["current"] or file.path in forced]

@@ -17,7 +17,7 @@ from pyspark.errors import PySparkException
 from streaming.delta.writer import BatchId
 from streaming.errors import FailureRateExceeded
 from streaming.featurize.failure_rate import FailureRate
-from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.microbatch import MicroBatch, unique_paths
 from streaming.featurize.results import BatchResult, ComputedPart
 from streaming.storage.interface import StoredFile
 
@@ -97,7 +97,8 @@ class PartScheduler:
         """
         self._started = time.time()
         skipped = False
-        first, rest = self._take_prefetched(files)
+        # In two parts that are computed concurrently, two states of an image would both be new.
+        first, rest = self._take_prefetched(unique_paths(files))
         remaining = self._split(rest)
         parts = itertools.chain(first, map(self._submit, remaining))
         numbers = itertools.count()

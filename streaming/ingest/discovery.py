@@ -102,8 +102,10 @@ class BinaryFileDiscovery:
     def deliver(self, rows: Sequence[Any]) -> list[StoredFile]:
         """Return the images of a micro-batch."""
         # Java reads each invalid byte of a name as U+FFFD, so that two files may have the same path.
-        listed = dict.fromkeys(StoredFile(from_spark(path), *rest) for path, *rest in rows)
-        return [file for file in listed if self._source.is_image(file.path)]
+        listed = {
+            file.path: file for file in (StoredFile(from_spark(uri), *rest) for uri, *rest in rows)
+        }
+        return [file for file in listed.values() if self._source.is_image(file.path)]
 
     def committed(self) -> None:
         """Do nothing."""

@@ -16,7 +16,6 @@ import os
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -71,7 +70,7 @@ class Arrivals:
         self._source, self._folder, self._max_files = source, folder, max_files
         self._changes = FolderChanges(source.root, follow_outside=source.selection.follow_links)
         self._lock = threading.Lock()
-        self._found: deque[StoredFile] = deque()  # not in a manifest yet
+        self._found: dict[str, StoredFile] = {}  # by path; not in a manifest yet
         self._empty: list[StoredFile] = []
         self._unread: set[str] = set()  # names of manifests
         self._delivered: set[str] = set()
@@ -82,10 +81,13 @@ class Arrivals:
         return self._source.images(self._changes)
 
     def add(self, files: Iterable[StoredFile]) -> None:
-        """Add files that were found, in the order in which the stream shall deliver them."""
+        """Add files that were found, in the order in which the stream shall deliver them.
+
+        Of a file that is found again before it is in a manifest, because it was replaced, the last state remains.
+        """
         for file in files:
             if file.length:
-                self._found.append(file)
+                self._found[file.path] = file
             elif len(self._empty) < _MAX_EMPTY:
                 self._empty.append(file)
 
@@ -133,7 +135,7 @@ class Arrivals:
             if row.manifest in names and is_normalized(row.path)
         )
         files = [_refresh(file) for file in listed if self._source.is_image(file.path)]
-        return list(dict.fromkeys(files))
+        return list({file.path: file for file in files}.values())
 
     def remove_delivered(self) -> None:
         """Delete the manifests whose images have been committed."""
@@ -186,7 +188,7 @@ class Arrivals:
 
     def _write_manifest(self) -> None:
         name = f"{uuid.uuid4().hex}.json"
-        files = list(islice(self._found, self._max_files))
+        files = list(islice(self._found.values(), self._max_files))
         lines = (
             json.dumps(
                 {
@@ -206,8 +208,8 @@ class Arrivals:
         modified = time.time_ns() + self._written * 1_000_000
         os.utime(local_path(hidden), ns=(modified, modified))
         os.rename(local_path(hidden), local_path(path))
-        for _ in files:
-            self._found.popleft()
+        for file in files:
+            del self._found[file.path]
         self._unread.add(name)
 
 

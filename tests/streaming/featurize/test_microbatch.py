@@ -103,6 +103,14 @@ def test_batch_zero_of_new_query_writes_only_new_images(micro: MicroBatch, tmp_p
     assert tables(micro, tmp_path) == (names, ["Fig/bad.jpg"])
 
 
+def test_image_with_two_states_in_a_batch_has_one_row(micro: MicroBatch, tmp_path: Path) -> None:
+    (file,) = put_all(tmp_path, photos("Fig", range(1)))
+    earlier = dataclasses.replace(file, modified_ms=file.modified_ms - 60_000)
+    assert process(micro, [earlier, file], BatchId("query-states", 0)).written == 1
+    assert tables(micro, tmp_path) == (["Fig/0.jpg"], [])
+    assert process(micro, [file], BatchId("query-states", 1)).skipped == 1
+
+
 class ProcessKilled(BaseException):
     """Stands for the death of the process."""
 

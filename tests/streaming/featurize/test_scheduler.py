@@ -125,6 +125,14 @@ def test_two_parts_are_computed_concurrently() -> None:
     assert len(list(scheduler(batch).process(FILES[:4], KEY))) == 3
 
 
+def test_two_states_of_an_image_are_not_in_two_parts() -> None:
+    earlier = StoredFile(FILES[0].path, 2, 1)
+    batch = FakeMicroBatch()
+    results = list(scheduler(batch).process([earlier, *FILES[1:4], FILES[0]], KEY))
+    assert [result.skipped for result in results] == [2, 1, 1]
+    assert batch.events[0] == "compute 0"
+
+
 def test_parts_are_submitted_to_spark_in_order() -> None:
     batch = FakeMicroBatch()
     add_job_tag = batch.context.addJobTag

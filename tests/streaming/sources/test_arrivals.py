@@ -128,6 +128,17 @@ def test_images_that_arrive_during_a_micro_batch_form_one_manifest(stream: Strea
         assert sorted(stream.next_names()) == ["1.jpg", "2.jpg"]
 
 
+def test_image_that_is_replaced_before_its_manifest_is_delivered_once(stream: Stream) -> None:
+    other, first, last = (
+        StoredFile(f"{stream.arrivals._source.root}/{name}.jpg", 9, time)
+        for name, time in (("0", 1), ("1", 1), ("1", 2))
+    )
+    stream.start()
+    stream.arrivals.add([first, other, last])
+    stream.arrivals.prepare()
+    assert stream.next() == [last, other]
+
+
 def test_manifests_are_deleted_after_the_commit_and_by_the_next_run(stream: Stream) -> None:
     put_all(stream.root, {f"{number}.jpg": jpeg() for number in range(6)})
     put(stream.folder / "killed.json", b"{}")
@@ -145,7 +156,7 @@ def test_rows_of_other_manifests_and_other_files_are_ignored(stream: Stream) -> 
     (file,) = stream.manifests
     row = json.loads(file.read_text())
     outside = f"{stream.arrivals._source.root}/../secret.jpg"
-    rows = [row, row | {"path": outside}, row | {"path": None}]
+    rows = [row, row | {"modified_ms": 1}, row | {"path": outside}, row | {"path": None}]
     rows += [row | {"path": f"{stream.arrivals._source.root}/planted.txt"}]
     rows += [row | {"path": f"{stream.arrivals._source.root}/b.jpg", "manifest": "planted.json"}]
     assert len(stream.arrivals.deliver([SimpleNamespace(**row) for row in rows])) == 1
