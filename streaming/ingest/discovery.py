@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -61,8 +62,12 @@ class Discovery(Protocol):
     def committed(self) -> None:
         """Release what a micro-batch needed, after the rows of its images were committed."""
 
-    def has_caught_up(self, query: StreamingQuery, delivered: int | None) -> bool:
-        """Return whether the query has delivered all images; `delivered` is the size of its last micro-batch."""
+    @property
+    def position(self) -> int:
+        """The place in the stream of the image that was found last."""
+
+    def has_committed(self, position: int, query: StreamingQuery) -> bool:
+        """Return whether all images up to a `position` are committed, also while others keep arriving."""
 
 
 class BinaryFileDiscovery:
@@ -74,6 +79,9 @@ class BinaryFileDiscovery:
     def __init__(self, source: Source, lake: Lake, max_files: int) -> None:
         self.lake = lake
         self._source, self._max_files = source, max_files
+        self._rows: Sequence[Any] = ()  # of the current micro-batch
+        self._committed_all = False  # the last micro-batch was not full
+        self._committed_ms: int | None = None  # all images that are older are committed
 
     def list_all(self) -> Iterator[StoredFile]:
         """List all images, before the query starts."""
@@ -101,6 +109,7 @@ class BinaryFileDiscovery:
 
     def deliver(self, rows: Sequence[Any]) -> list[StoredFile]:
         """Return the images of a micro-batch."""
+        self._rows = rows
         # Java reads each invalid byte of a name as U+FFFD, so that two files may have the same path.
         listed = {
             file.path: file for file in (StoredFile(from_spark(uri), *rest) for uri, *rest in rows)
@@ -108,13 +117,24 @@ class BinaryFileDiscovery:
         return [file for file in listed.values() if self._source.is_image(file.path)]
 
     def committed(self) -> None:
-        """Do nothing."""
+        """Remember how far the stream is: Spark delivers the oldest of the images that it has listed first."""
+        self._committed_all = len(self._rows) < self._max_files
+        self._committed_ms = min((row.modified_ms for row in self._rows), default=0)
+        self._rows = ()
 
-    def has_caught_up(self, query: StreamingQuery, delivered: int | None) -> bool:
-        """Return whether the last micro-batch was not full."""
-        if delivered is None:
-            return str(query.status["message"]).startswith("Waiting for")
-        return delivered < self._max_files
+    @property
+    def position(self) -> int:
+        """The present time, in milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def has_committed(self, position: int, query: StreamingQuery) -> bool:
+        """Return whether the last micro-batch was not full, or newer, or the last trigger found no images."""
+        if self._committed_all or (self._committed_ms or 0) > position:
+            return True
+        status = query.status
+        # Before the first trigger has found images, none are available either.
+        has_listed = self._committed_ms is not None or status["message"].startswith("Waiting for")
+        return has_listed and not status["isDataAvailable"]
 
 
 class ManifestDiscovery:
@@ -161,9 +181,14 @@ class ManifestDiscovery:
         """Delete the manifests of the micro-batch."""
         self._arrivals.remove_delivered()
 
-    def has_caught_up(self, query: StreamingQuery, delivered: int | None) -> bool:
-        """Return whether Spark has read all manifests."""
-        return self._arrivals.is_empty
+    @property
+    def position(self) -> int:
+        """Number of images that were found so far."""
+        return self._arrivals.position
+
+    def has_committed(self, position: int, query: StreamingQuery) -> bool:
+        """Return whether the first images that were found, up to a `position`, are committed."""
+        return self._arrivals.has_committed(position)
 
 
 def check_file_source(source: Source, lake: Lake, settings: IngestSettings) -> None:

@@ -107,7 +107,7 @@ class StreamingRun:
         self._query_id = ""
         self._batches = 0  # in the checkpoint
         self._sweeps_only = False  # the images of a source that Spark cannot list
-        self._delivered: int | None = None  # files in the stream's last micro-batch
+        self._sweep_after: int | None = None  # the position of the stream when a sweep became due
         self._error: BaseException | None = None
 
     def run(self, stop_event: threading.Event) -> IngestSummary:
@@ -228,7 +228,6 @@ class StreamingRun:
             except (PomonaError, TransientError, PySparkException, Py4JError, OSError) as error:
                 self._error = error  # Spark only passes on a text with all stack traces
                 raise
-            self._delivered = len(rows)
             self._batches = number + 1
 
     def _recount_waiting(self, files: Sequence[StoredFile]) -> None:
@@ -317,7 +316,7 @@ class StreamingRun:
             self._process_due_files()
 
     def _follow(self, query: StreamingQuery | None) -> None:
-        """Until a stop is requested: process pending files, and sweep when due and the stream has caught up."""
+        """Until a stop is requested, or the checkpoint is full: process pending files, and sweep when due."""
         check_at = 0.0
         while not self._stop_event.wait(_POLL):
             if query and time.monotonic() >= check_at:
@@ -327,21 +326,30 @@ class StreamingRun:
             self._requests.handle_pending(self._processing)
             if self._pending:
                 self._process_due_files()
-            if self._sweeper.is_due and self._has_caught_up(query):
+            if self._is_sweep_due(query):
                 self._sweep()
             if self._batch.workers_started.done():
                 self._batch.workers_started.result()
             if self._discovery.error:
                 self._error = self._discovery.error
                 return
-            if self._is_checkpoint_full() and self._has_caught_up(query):
+            if self._is_checkpoint_full():
                 return
             idle = time.time() - self.summary.last_row_at > _SHOW_BATCH
             if idle and not self.summary.waiting and not self._processing.locked():
                 self._report(Stage.WATCH)
 
-    def _has_caught_up(self, query: StreamingQuery | None) -> bool:
-        return query is None or self._discovery.has_caught_up(query, self._delivered)
+    def _is_sweep_due(self, query: StreamingQuery | None) -> bool:
+        """Return whether a sweep is due, and the images are committed that the stream had found when it became due.
+
+        Images that arrived since do not count: with steady arrivals, some always wait.
+        """
+        if not self._sweeper.is_due:
+            self._sweep_after = None
+            return False
+        if self._sweep_after is None:
+            self._sweep_after = self._discovery.position
+        return query is None or self._discovery.has_committed(self._sweep_after, query)
 
     def _is_checkpoint_full(self) -> bool:
         limit = self._discovery.max_batches

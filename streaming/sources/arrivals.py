@@ -72,8 +72,9 @@ class Arrivals:
         self._lock = threading.Lock()
         self._found: dict[str, StoredFile] = {}  # by path; not in a manifest yet
         self._empty: list[StoredFile] = []
-        self._unread: set[str] = set()  # names of manifests
-        self._delivered: set[str] = set()
+        self._position = 0
+        self._unread: dict[str, int] = {}  # manifests: number of files by name
+        self._delivered: dict[str, int] = {}
         self._written = 0
 
     def list_all(self) -> Iterator[StoredFile]:
@@ -87,14 +88,26 @@ class Arrivals:
         """
         for file in files:
             if file.length:
+                self._position += file.path not in self._found
                 self._found[file.path] = file
             elif len(self._empty) < _MAX_EMPTY:
                 self._empty.append(file)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether the files of all manifests were committed, and no others were found."""
-        return not self._unread and not self._delivered and not self._found
+    def position(self) -> int:
+        """Number of files that were found so far; they are delivered in that order."""
+        return self._position
+
+    @property
+    def outstanding(self) -> int:
+        """Number of files that were found and are not committed."""
+        with self._lock:
+            manifests = (*self._unread.values(), *self._delivered.values())
+            return len(self._found) + sum(manifests)
+
+    def has_committed(self, position: int) -> bool:
+        """Return whether the files that were found up to a `position` are committed, whatever was found since."""
+        return self.position - self.outstanding >= position
 
     def prepare(self) -> None:
         """Delete the manifests of earlier runs, and write those of the first files.
@@ -106,7 +119,7 @@ class Arrivals:
             local_path(self._folder).mkdir(parents=True, exist_ok=True)
         with self._lock:
             self._unread |= self._delivered
-            self._delivered = set()
+            self._delivered = {}
             while self._found:
                 self._write_manifest()
 
@@ -125,9 +138,8 @@ class Arrivals:
     def deliver(self, rows: Sequence[Any]) -> list[StoredFile]:
         """Return the images of a micro-batch, given the rows of its manifest, and write the next manifest."""
         with self._lock:
-            names = {row.manifest for row in rows} & self._unread
-            self._unread -= names
-            self._delivered |= names
+            names = {row.manifest for row in rows} & self._unread.keys()
+            self._delivered |= {name: self._unread.pop(name) for name in names}
             self._write_next()
         listed = (
             StoredFile(row.path, row.length, row.modified_ms)
@@ -141,7 +153,7 @@ class Arrivals:
         """Delete the manifests whose images have been committed."""
         for name in self._delivered:
             open_storage(self._folder).delete(f"{self._folder}/{name}")
-        self._delivered = set()
+        self._delivered = {}
 
     @contextmanager
     def watching(self, trigger: float) -> Iterator[None]:
@@ -210,7 +222,7 @@ class Arrivals:
         os.rename(local_path(hidden), local_path(path))
         for file in files:
             del self._found[file.path]
-        self._unread.add(name)
+        self._unread[name] = len(files)
 
 
 def _refresh(file: StoredFile) -> StoredFile:

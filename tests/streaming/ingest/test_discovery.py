@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import shutil
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 
 from streaming.errors import PomonaError, UsageError
 from streaming.featurize.results import BatchResult
@@ -27,7 +30,7 @@ from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
 from streaming.storage.interface import local_path
-from support.lakes.small_lakes import below, commit_metadata, jpeg, photos, put, put_all
+from support.lakes.small_lakes import below, commit_metadata, jpeg, photos, put, put_all, rows
 
 FOLDER, PREFIX = "/images", "s3://bucket/images"
 
@@ -57,6 +60,56 @@ def test_unknown_file_source_is_rejected() -> None:
         IngestSettings(file_source="csv")
 
 
+class Query:
+    """A streaming query over `binaryFile`, and its status between two triggers."""
+
+    def __init__(self) -> None:
+        self.discovery = BinaryFileDiscovery(Source(PREFIX), Lake(PREFIX), max_files=2)
+        self.status = {"message": "Initializing sources", "isDataAvailable": False}
+
+    def trigger(self, *modified_ms: int) -> None:
+        """Deliver and commit images of these times; as Spark does, deliver nothing if there are none."""
+        if modified_ms:
+            self.discovery.deliver([Row(path="a", length=1, modified_ms=ms) for ms in modified_ms])
+            self.discovery.committed()
+        self.status |= {
+            "message": "Waiting for next trigger",
+            "isDataAvailable": bool(modified_ms),
+        }
+
+    def has_committed(self, position: int) -> bool:
+        return self.discovery.has_committed(position, self)  # type: ignore[arg-type]
+
+
+def test_spark_has_committed_all_images_after_a_micro_batch_that_is_not_full() -> None:
+    query = Query()
+    assert not query.has_committed(10)
+    query.trigger(1, 2)
+    assert not query.has_committed(10)
+    query.trigger(3)
+    assert query.has_committed(10)
+
+
+def test_spark_has_committed_all_images_if_a_trigger_finds_none() -> None:
+    query = Query()
+    query.trigger()
+    assert query.has_committed(10)
+    query.trigger(1, 2)
+    assert not query.has_committed(10)
+    query.trigger()
+    query.status["message"] = "Getting offsets from FileStreamSource"  # of the next trigger
+    assert query.has_committed(10)
+
+
+def test_spark_has_committed_older_images_while_each_micro_batch_is_full() -> None:
+    query = Query()
+    query.trigger(9, 12)
+    assert not query.has_committed(10)
+    query.trigger(11, 12)
+    assert query.has_committed(10)
+    assert not query.has_committed(query.discovery.position)
+
+
 @pytest.mark.long
 @pytest.mark.spark
 def test_file_sources_alternate_without_losing_or_repeating_an_image(
@@ -81,11 +134,12 @@ def test_file_sources_alternate_without_losing_or_repeating_an_image(
 class LiveStream:
     """A stream in a thread, and the number of images that it has written."""
 
-    def __init__(self, source: Path, lake: Lake, **settings: float) -> None:
+    def __init__(self, source: Path, lake: Lake, **settings: Any) -> None:
         source.mkdir()
         self.source, self.lake, self.stop = source, lake, threading.Event()
         self.images = 0
-        self._settings = IngestSettings(trigger=0.2, settle=0, sweep_every=1000, **settings)
+        settings = {"trigger": 0.2, "settle": 0, "sweep_every": 1000, **settings}
+        self._settings = IngestSettings(**settings)
         self._pool = ThreadPoolExecutor(1)
         self.run = self._pool.submit(
             ingest, str(source), lake.root, self._settings, self._count, self.stop
@@ -106,9 +160,16 @@ class LiveStream:
         assert self.images == expected
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 180
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @pytest.mark.long
 @pytest.mark.spark
-def test_full_checkpoint_is_replaced_while_the_stream_runs(
+def test_steady_arrivals_delay_neither_sweep_nor_new_checkpoint(
     spark: SparkSession,
     new_lake: Callable[[], Path],
     tmp_path: Path,
@@ -116,25 +177,59 @@ def test_full_checkpoint_is_replaced_while_the_stream_runs(
 ) -> None:
     monkeypatch.setattr(discovery.ManifestDiscovery, "max_batches", 2)
     source, lake = tmp_path / "images", Lake.at(str(new_lake()))
-    stream = LiveStream(source, lake)
-    queries: set[str] = set()
-    count = 0
-    try:
-        # The stream needs a moment without new images to start a new checkpoint.
-        while len(queries) < 3 and count < 30:
-            stream.add(f"Fig/{count}.jpg", count)
-            count += 1
-            commits = commit_metadata(lake.features)
-            queries = {commit["query"] for commit in commits if commit["query"]}
-            time.sleep(0.5)
-    finally:
-        stream.stop.set()
-    assert stream.run.result(60).outcomes == {"features": count}
-    assert len(queries) == 3
-    assert max(commit["batch"] for commit in commits) < count - 1
-    assert below(source, lake.features) == sorted(f"Fig/{number}.jpg" for number in range(count))
+    stream = LiveStream(source, lake, sweep_every=1)
+    stopped = threading.Event()
+    names = ["Fig/replaced.jpg"]
+
+    def write_images() -> None:
+        for number in itertools.count():
+            if stopped.wait(0.2):
+                return
+            put(source / "Kiwi" / f"{number}.jpg", jpeg(number))
+            names.append(f"Kiwi/{number}.jpg")
+
+    def is_replaced() -> bool:
+        return hashlib.sha256(jpeg(999)).hexdigest() in {
+            row["content_hash"] for row in rows(lake.features)
+        }
+
+    def queries() -> set[str]:
+        return {commit["query"] for commit in commit_metadata(lake.features)} - {None}
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            stream.add("Fig/replaced.jpg", 0)
+            pool.submit(write_images)
+            wait_for(lambda: len(below(source, lake.features)) > 10)
+            put(source / "Fig" / "replaced.jpg", jpeg(999))
+            wait_for(is_replaced)
+            wait_for(lambda: len(queries()) >= 2)
+            stopped.set()
+            wait_for(lambda: stream.images == len(names) + 1)
+        finally:
+            stopped.set()
+            stream.stop.set()
+    stream.run.result(60)
+    assert below(source, lake.features) == sorted(names)
     assert list(local_path(lake.arrivals).iterdir()) == []
     assert not list(local_path(f"{lake.root}/checkpoints").glob("*.removed"))
+
+
+@pytest.mark.long
+@pytest.mark.spark
+def test_sweep_follows_a_full_micro_batch_of_spark(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    source, lake = tmp_path / "images", Lake.at(str(new_lake()))
+    settings = {"file_source": BINARY_FILE, "max_files_per_trigger": 1, "sweep_every": 1}
+    stream = LiveStream(source, lake, **settings)
+    try:
+        stream.add("Fig/0.jpg", 0)
+        put(source / "Fig" / "0.jpg", jpeg(1))
+        wait_for(lambda: stream.images == 2)
+    finally:
+        stream.stop.set()
+    assert stream.run.result(60).replaced == 1
 
 
 @pytest.mark.long

@@ -66,12 +66,29 @@ def test_first_files_are_delivered_in_their_order(stream: Stream) -> None:
     put_all(stream.root, {f"Fig/{number}.jpg": jpeg() for number in range(7)})
     stream.start()
     assert len({file.stat().st_mtime_ns // 1_000_000 for file in stream.manifests}) == 3
-    assert not stream.arrivals.is_empty
+    assert stream.arrivals.outstanding
     delivered = [stream.next_names() for _ in range(3)]
     assert delivered == [[f"Fig/{n}.jpg" for n in part] for part in ((0, 1, 2), (3, 4, 5), (6,))]
-    assert not stream.arrivals.is_empty
+    assert stream.arrivals.outstanding
     stream.arrivals.remove_delivered()
-    assert stream.arrivals.is_empty
+    assert not stream.arrivals.outstanding
+
+
+def test_files_up_to_a_position_are_committed_while_others_arrive(stream: Stream) -> None:
+    put_all(stream.root, {f"{number}.jpg": jpeg() for number in range(4)})
+    stream.start()
+    position = stream.arrivals.position
+    committed = []
+    for number in range(4, 8):  # an image per micro-batch: there is always one that waits
+        stream.next()
+        put(stream.root / f"{number}.jpg", jpeg())
+        stream.arrivals.add(stream.arrivals._source.new_images(stream.arrivals._changes))
+        committed.append(stream.arrivals.has_committed(position))
+        stream.arrivals.remove_delivered()
+        stream.arrivals.prepare()
+    assert committed == [False, False, True, True]
+    assert stream.arrivals.outstanding
+    assert not stream.arrivals.has_committed(stream.arrivals.position)
 
 
 def test_manifest_without_commit_is_delivered_again_to_another_query(stream: Stream) -> None:
@@ -112,7 +129,7 @@ def test_images_that_arrive_are_selected_and_delivered_once(tmp_path: Path) -> N
         wait_for(lambda: stream.manifests)
         assert stream.next_names() == ["Fig/f.jpg"]
         stream.arrivals.remove_delivered()
-    assert stream.arrivals.is_empty
+    assert not stream.arrivals.outstanding
 
 
 def test_images_that_arrive_during_a_micro_batch_form_one_manifest(stream: Stream) -> None:
@@ -175,7 +192,7 @@ def test_empty_file_is_delivered_once_it_has_content(stream: Stream) -> None:
     put(stream.root / "later.jpg", b"")
     with stream.arrivals.watching(0.1):
         wait_for(lambda: len(stream.arrivals._empty) == 3)
-        assert stream.arrivals.is_empty
+        assert not stream.arrivals.outstanding
         (stream.root / "later.jpg").write_bytes(jpeg())  # changes no folder
         wait_for(lambda: stream.manifests)
         assert stream.next_names() == ["later.jpg"]
