@@ -44,6 +44,10 @@ class Discovery(Protocol):
     def error(self) -> Exception | None:
         """The error for which no more images are found."""
 
+    @property
+    def outstanding(self) -> int | None:
+        """Number of images that were found and are not committed; None if only Spark knows."""
+
     def list_all(self) -> Iterator[StoredFile]:
         """List all images, before the query starts."""
 
@@ -75,6 +79,7 @@ class BinaryFileDiscovery:
 
     max_batches = None
     error = None
+    outstanding = None
 
     def __init__(self, source: Source, lake: Lake, max_files: int) -> None:
         self.lake = lake
@@ -152,6 +157,11 @@ class ManifestDiscovery:
     def error(self) -> Exception | None:
         """The error for which no more images are found."""
         return self._arrivals.error
+
+    @property
+    def outstanding(self) -> int:
+        """Number of images that were found and are not committed."""
+        return self._arrivals.outstanding
 
     def list_all(self) -> Iterator[StoredFile]:
         """List all images, before the query starts."""

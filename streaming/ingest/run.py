@@ -100,13 +100,23 @@ class StreamingRun:
             rate=FailureRate(settings.max_failure_rate),
         )
         self._pending = PendingFiles(settings.settle)
-        self._sweeper = Sweeper(source, batch, settings, self._process, self.summary)
+        self._sweeper = Sweeper(
+            source,
+            batch,
+            settings,
+            self._process,
+            self.summary,
+            chunk_size=self._trigger_size,
+            processing=self._processing,
+            stopped=lambda: self._is_stopping() or self._error is not None,
+        )
         self._discovery = choose_discovery(
             source, batch.lake, settings, self._trigger_size, batch.image_index
         )
         self._query_id = ""
         self._batches = 0  # in the checkpoint
         self._sweeps_only = False  # the images of a source that Spark cannot list
+        self._is_recount_due = False  # of the images that wait
         self._sweep_after: int | None = None  # the position of the stream when a sweep became due
         self._error: BaseException | None = None
 
@@ -176,6 +186,8 @@ class StreamingRun:
 
     def _count_images(self) -> Iterator[StoredFile]:
         for image in self._discovery.list_all():
+            if self._stop_event.is_set():
+                return
             self._in_lake += 1
             yield image
 
@@ -232,9 +244,12 @@ class StreamingRun:
 
     def _recount_waiting(self, files: Sequence[StoredFile]) -> None:
         """Count all images that wait if the latest listing has not: a full micro-batch is only a part of a delivery."""
-        new_or_changed = self._batch.image_index.new_or_changed
-        if sum(1 for _ in new_or_changed(files)) > self.summary.waiting:
-            self.summary.waiting = sum(1 for _ in new_or_changed(self._source.images()))
+        if sum(1 for _ in self._batch.image_index.new_or_changed(files)) <= self.summary.waiting:
+            return
+        if self._discovery.outstanding is None:
+            self._is_recount_due = True  # the main thread lists the source
+        else:
+            self.summary.waiting = self._discovery.outstanding
 
     def _process(self, files: Sequence[StoredFile], batch_id: BatchId = SWEEP) -> list[BatchResult]:
         """Featurize and commit the files; remember those that may still be written to.
@@ -286,10 +301,6 @@ class StreamingRun:
             with suppress(StopRequested):
                 self._process(list(self._batch.image_index.new_or_changed(files)))
 
-    def _sweep(self) -> None:
-        with self._processing:
-            self._sweeper.sweep()
-
     def _continue_with_sweeps(self, keys: str) -> None:
         """Find the images with sweeps only, at the interval of the stream; `keys` is why Spark cannot list them."""
         self._sweeps_only = True
@@ -308,7 +319,7 @@ class StreamingRun:
         while query and query.isActive and not self._stop_event.wait(_POLL):
             self._requests.handle_pending(self._processing)
         if not self._error and not self._stop_event.is_set():
-            self._sweep()
+            self._sweeper.sweep()
         deadline = time.monotonic() + self._settings.settle + _WAIT_TIMEOUT
         while self._pending and not self._error and time.monotonic() < deadline:
             if self._stop_event.wait(_POLL):
@@ -326,8 +337,11 @@ class StreamingRun:
             self._requests.handle_pending(self._processing)
             if self._pending:
                 self._process_due_files()
+            if self._is_recount_due:
+                self._sweeper.count_waiting()
+                self._is_recount_due = False
             if self._is_sweep_due(query):
-                self._sweep()
+                self._sweeper.sweep()
             if self._batch.workers_started.done():
                 self._batch.workers_started.result()
             if self._discovery.error:

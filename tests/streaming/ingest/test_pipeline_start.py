@@ -13,7 +13,7 @@ from streaming.errors import PomonaError
 from streaming.featurize.worker import start_workers
 from streaming.ingest import pipeline
 from streaming.ingest.pipeline import LoadedModel, ingest, load_model, open_microbatch
-from streaming.ingest.settings import IngestSettings
+from streaming.ingest.settings import IngestSettings, Stage
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease
 from streaming.sources.listing import Source
@@ -65,3 +65,18 @@ def test_workers_that_cannot_start_are_reported_in_one_line(
         ingest(str(source), lake.root, settings)
     assert "\n" not in str(caught.value)
     assert versions(lake) == before
+
+
+def test_stop_ends_the_first_listing(new_lake: Callable[[], Path], tmp_path: Path) -> None:
+    put_all(tmp_path, photos("Fig", range(3)))
+    stop = threading.Event()
+
+    def stop_at_listing(stage: Stage, images: int) -> None:
+        if stage is Stage.LIST:
+            stop.set()
+
+    settings = IngestSettings(settle=0)
+    summary = ingest(
+        str(tmp_path), str(new_lake()), settings, stop_event=stop, on_stage=stop_at_listing
+    )
+    assert (summary.images, summary.waiting) == (0, 0)
