@@ -23,6 +23,7 @@ from streaming.storage.interface import StoredFile, from_spark, is_s3
 #: Micro-batches after which a query over manifests gets a new checkpoint: every tenth of them, Spark writes the names
 #: of all earlier manifests to a file again.
 MAX_BATCHES = 1000
+_SORTED = 500_000  # images of the first listing that are sorted by age at once: they take 120 MB
 
 
 class Discovery(Protocol):
@@ -150,8 +151,8 @@ class ManifestDiscovery:
     def __init__(self, source: Source, lake: Lake, max_files: int, index: ImageIndex) -> None:
         # A checkpoint of its own: the log of `binaryFile` contains the paths of the images.
         self.lake = lake.for_manifests()
-        self._arrivals, self._index = Arrivals(source, lake.arrivals, max_files), index
-        self._max_files = max_files
+        self._arrivals = Arrivals(source, lake.arrivals, max_files, index.new_or_changed)
+        self._index, self._max_files = index, max_files
 
     @property
     def error(self) -> Exception | None:
@@ -168,11 +169,17 @@ class ManifestDiscovery:
         return self._arrivals.list_all()
 
     def plan(self, new: Iterable[StoredFile]) -> tuple[int, list[StoredFile]]:
-        """Return the number of the images, and the oldest ones, which are delivered first."""
-        files = sorted(new, key=lambda file: file.modified_ms)
-        self._arrivals.add(files)
-        delivered = (file for file in files if file.length)
-        return len(files), list(islice(delivered, self._max_files))
+        """Write manifests, and return the number of the images, and those that are delivered first.
+
+        These are the oldest ones, unless there are more images than are sorted at once.
+        """
+        count, first, listing = 0, list[StoredFile](), iter(new)
+        while files := sorted(islice(listing, _SORTED), key=lambda file: file.modified_ms):
+            count += len(files)
+            first = first or [file for file in files if file.length][: self._max_files]
+            self._arrivals.add(files)
+            self._arrivals.prepare()
+        return count, first
 
     def stream(self, spark: SparkSession) -> DataFrame:
         """Return the stream of the rows of the manifests."""

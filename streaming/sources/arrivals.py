@@ -16,7 +16,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,9 @@ _COLUMNS = "path string, length long, modified_ms long, manifest string"
 _INTERVAL = 0.5  # seconds between two checks of the folders
 _MAX_SHARE = 0.02  # of one core for these checks, unless the trigger interval requires more
 _MAX_EMPTY = 1000  # empty files that are checked each time
+_MAX_FOUND = (
+    100_000  # files in memory, 25 MB; the others are written to manifests ahead of the stream
+)
 # Seconds since the last modification of a file for which its length is read again when it is delivered.
 _RECENT = 60.0
 
@@ -49,7 +52,7 @@ class Arrivals:
     """The new images of a folder, and the manifests that contain them.
 
     At most one manifest is written ahead of the stream, so that images that arrive during a micro-batch form one
-    manifest, and not one per check of the folders.
+    manifest, and not one per check of the folders. More are written only if the memory would not suffice.
 
     An empty file is delivered once it has content, because programs create a file before they write to it. As with
     Spark's file source, the sweep processes files that stay empty.
@@ -62,12 +65,22 @@ class Arrivals:
         URI of the folder for the manifests, which no other process writes to.
     max_files : int
         Maximum number of files in a manifest, which is one micro-batch.
+    select : callable
+        Returns those of the files that are not in the lake, unchanged: if a source is mounted again, all its files have
+        new names.
     """
 
-    def __init__(self, source: Source, folder: str, max_files: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        folder: str,
+        max_files: int,
+        select: Callable[[Iterable[StoredFile]], Iterator[StoredFile]] = iter,
+    ) -> None:
         #: The error that ended the thread.
         self.error: OSError | TransientError | None = None
-        self._source, self._folder, self._max_files = source, folder, max_files
+        self._source, self._folder = source, folder
+        self._max_files, self._select = max_files, select
         self._changes = FolderChanges(source.root, follow_outside=source.selection.follow_links)
         self._lock = threading.Lock()
         self._found: dict[str, StoredFile] = {}  # by path; not in a manifest yet
@@ -110,7 +123,7 @@ class Arrivals:
         return self.position - self.outstanding >= position
 
     def prepare(self) -> None:
-        """Delete the manifests of earlier runs, and write those of the first files.
+        """Delete the manifests of earlier runs, and write those of all files that were found.
 
         In a run that starts another query, manifests whose micro-batch was not committed are delivered again.
         """
@@ -175,10 +188,8 @@ class Arrivals:
         while not ended.wait(pause):
             started = time.thread_time()
             try:
-                found = list(self._source.new_images(self._changes))
-                empty, self._empty = self._empty, []
+                self._find()
                 with self._lock:
-                    self.add([*filter(None, map(_stat, empty)), *found])
                     self._check_unread()
                     self._write_next()
             except (OSError, TransientError) as error:
@@ -186,6 +197,18 @@ class Arrivals:
                 return
             spent = time.thread_time() - started
             pause = max(shortest, min(trigger, spent / _MAX_SHARE))
+
+    def _find(self) -> None:
+        """Add the empty files that have content now, and the images of the folders that changed."""
+        empty, self._empty = self._empty, []
+        with self._lock:
+            self.add(filter(None, map(_stat, empty)))
+        found = self._select(self._source.new_images(self._changes))
+        while files := list(islice(found, _MAX_FOUND)):
+            with self._lock:
+                self.add(files)
+                while len(self._found) > max(_MAX_FOUND, self._max_files):
+                    self._write_manifest()
 
     def _write_next(self) -> None:
         if self._found and not self._unread:

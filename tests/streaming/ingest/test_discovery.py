@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from streaming.ingest.settings import BINARY_FILE, MANIFESTS, IngestSettings, In
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
-from streaming.storage.interface import local_path
+from streaming.storage.interface import StoredFile, local_path
 from support.lakes.small_lakes import below, commit_metadata, jpeg, photos, put, put_all, rows
 
 FOLDER, PREFIX = "/images", "s3://bucket/images"
@@ -58,6 +59,38 @@ def test_manifests_on_s3_are_rejected(source: str, lake: str) -> None:
 def test_unknown_file_source_is_rejected() -> None:
     with pytest.raises(UsageError, match="'csv' is unknown: choose binaryFile or manifests"):
         IngestSettings(file_source="csv")
+
+
+def test_first_images_are_written_to_manifests_in_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_SORTED", 4)
+    lake = Lake.at(str(tmp_path / "lake"))
+    put(local_path(lake.arrivals) / "killed.json", b"{}")
+    manifests = ManifestDiscovery(Source.at(FOLDER), lake, 2, ImageIndex.load(Lake("file:/none")))
+    ages = (4, 3, 2, 1, 6, 5, 0)
+    images = [StoredFile(f"file:{FOLDER}/{ms}.jpg", int(ms != 1), ms) for ms in ages]
+    seen = []
+
+    def listing() -> Iterator[StoredFile]:
+        for image in images:
+            seen.append(
+                (len(manifests._arrivals._found), len(list(local_path(lake.arrivals).iterdir())))
+            )
+            yield image
+
+    count, first = manifests.plan(listing())
+    assert (count, [file.modified_ms for file in first]) == (7, [2, 3])  # 1 is empty
+    assert seen == [(0, 1)] * 4 + [(0, 2)] * 3
+    written = sorted(local_path(lake.arrivals).iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    lines = [file.read_text().splitlines() for file in written]
+    assert [[json.loads(line)["modified_ms"] for line in file] for file in lines] == [
+        [2, 3],
+        [4],
+        [0, 5],
+        [6],
+    ]
+    assert manifests.outstanding == manifests.position == 6
 
 
 class Query:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from streaming.sources import arrivals
 from streaming.sources.arrivals import Arrivals
 from streaming.sources.listing import Source
 from streaming.sources.selection import Selection
@@ -31,7 +33,8 @@ class Stream:
         )
 
     def start(self) -> None:
-        self.arrivals.add(sorted(self.arrivals.list_all(), key=lambda file: file.path))
+        listed = self.arrivals._select(self.arrivals.list_all())
+        self.arrivals.add(sorted(listed, key=lambda file: file.path))
         self.arrivals.prepare()
 
     @property
@@ -154,6 +157,50 @@ def test_image_that_is_replaced_before_its_manifest_is_delivered_once(stream: St
     stream.arrivals.add([first, other, last])
     stream.arrivals.prepare()
     assert stream.next() == [last, other]
+
+
+def test_files_of_a_source_that_is_mounted_again_are_not_delivered(stream: Stream) -> None:
+    known = put_all(stream.root, {f"Fig/{number}.jpg": jpeg() for number in range(3)})
+
+    def select(files: Iterable[StoredFile]) -> Iterator[StoredFile]:
+        return (file for file in files if file not in known)
+
+    stream.arrivals._select = select
+    assert sorted(stream.arrivals.list_all(), key=str) == sorted(known, key=str)
+    stream.start()
+    stream.root.rename(stream.root.with_name("unmounted"))
+    shutil.copytree(stream.root.with_name("unmounted"), stream.root)
+    new = put(stream.root / "Fig" / "new.jpg", jpeg())
+    with stream.arrivals.watching(0.1):
+        wait_for(lambda: stream.manifests)
+        assert stream.next() == [new]
+    assert stream.arrivals.position == 1
+
+
+def test_files_beyond_the_memory_are_written_ahead(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "_MAX_FOUND", 4)
+    stream.start()
+    put_all(stream.root, {f"{number:02}.jpg": jpeg() for number in range(20)})
+    most = 0
+    write = stream.arrivals._write_manifest
+
+    def write_manifest() -> None:
+        nonlocal most
+        most = max(most, len(stream.arrivals._found))
+        write()
+
+    monkeypatch.setattr(stream.arrivals, "_write_manifest", write_manifest)
+    with stream.arrivals.watching(0.1):
+        wait_for(lambda: stream.arrivals.outstanding == 20)
+        delivered = list[str]()
+        while len(delivered) < 20:
+            wait_for(lambda: stream.manifests)
+            delivered += stream.next_names()
+            stream.arrivals.remove_delivered()
+    assert sorted(delivered) == [f"{number:02}.jpg" for number in range(20)]
+    assert most <= 8
 
 
 def test_manifests_are_deleted_after_the_commit_and_by_the_next_run(stream: Stream) -> None:
