@@ -122,9 +122,7 @@ def reconcile(
             f"{result['removed']:,} removed"
         )
         if result["skip_reason"]:
-            console.print(
-                f"nothing removed: {result['skip_reason']}; use --remove-limit 1 to delete them"
-            )
+            console.print(f"nothing removed: {result['skip_reason']}")
 
 
 def _compare(

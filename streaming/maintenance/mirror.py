@@ -34,7 +34,7 @@ def mirror(
     deleted = find_deleted_images(batch.lake, source.root, snapshot, limit)
     if deleted.skip_reason:
         log.warning(
-            "%d rows of deleted images were kept, because %s; use --remove-limit 1 to delete them",
+            "%d rows of deleted images were kept, because %s",
             len(deleted.paths),
             deleted.skip_reason,
         )

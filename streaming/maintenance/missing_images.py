@@ -72,7 +72,7 @@ class DeletedImages:
     rows : int
         Number of images of this source in the lake.
     skip_reason : str
-        Why the rows are not to be deleted; empty if they may be.
+        Why the rows are not to be deleted, and what to do; empty if they may be.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -120,9 +120,15 @@ def find_deleted_images(
     deleted = sorted({path for path, is_absent in zip(missing, absent, strict=True) if is_absent})
     reason = ""
     if deleted and not snapshot.count:
-        reason = f"the listing of {root} is empty: is it mounted?"
+        reason = (
+            f"the listing of {root} is empty: mount it or check the prefix; to delete the rows anyway, "
+            "use `pomona forget`"
+        )
     elif len(deleted) > limit * rows:
-        reason = f"these are more than {limit:.0%} of the {rows:,} images of {root}"
+        reason = (
+            f"these are more than {limit:.0%} of the {rows:,} images of {root}: "
+            "use --remove-limit 1 to delete them"
+        )
     return DeletedImages(deleted, rows, reason)
 
 

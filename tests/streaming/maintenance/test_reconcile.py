@@ -125,11 +125,16 @@ def test_incomplete_empty_or_implausible_listing_removes_nothing(
         (source / "Fig" / name).unlink()
     result = reconcile(context, arguments)
     assert (result["removed"], len(result["missing_in_source"])) == (0, 3)
-    assert "more than 50% of the 4 images" in result["skip_reason"]
+    assert result["skip_reason"] == (
+        f"these are more than 50% of the 4 images of file:{source}: use --remove-limit 1 to delete them"
+    )
     source.rename(tmp_path / "not mounted")
     result = reconcile(context, arguments | {"limit": 1})
     assert result["removed"] == 0
-    assert "is empty: is it mounted?" in result["skip_reason"]
+    assert result["skip_reason"] == (
+        f"the listing of file:{source} is empty: mount it or check the prefix; to delete the rows anyway, "
+        "use `pomona forget`"
+    )
     (tmp_path / "not mounted").rename(source)
     assert reconcile(context, arguments | {"limit": 0.75})["removed"] == 3
     assert below(source, context.lake.features) == ["Fig/3.jpg"]
