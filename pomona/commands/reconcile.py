@@ -31,7 +31,8 @@ def reconcile(
     fix: Annotated[
         bool,
         typer.Option(
-            "--fix", help="Process missing and changed images; delete rows of deleted ones."
+            "--fix",
+            help="Process missing and changed images, with --hash also rewritten ones; delete rows of deleted ones.",
         ),
     ] = False,
     remove_limit: RemoveLimit = 0.5,
@@ -41,13 +42,16 @@ def reconcile(
         bool | None,
         typer.Option(
             "--default-excludes/--no-default-excludes",
-            help="Leave out thumbnails and recycle bins. Options that are not given are those of the latest ingestion.",
+            help="Leave out thumbnails, recycle bins and snapshots, such as @eaDir.",
         ),
     ] = None,
     follow_links: FollowLinks = False,
     as_json: Json = False,
 ) -> None:
     """Compare SOURCE with LAKE: missing, changed, deleted images.
+
+    Patterns that are not given are those of the latest ingestion of SOURCE; --follow-links must be given again.
+    The exit code is 0 even if there are differences.
 
     Example: pomona reconcile ./fruits ./lake --hash
     """
@@ -112,6 +116,11 @@ def reconcile(
         console.print(f"not compared, because they could not be listed: {listed}")
     if not differences:
         console.print("source and lake are consistent")
+    elif not fix and result["rewritten"]:
+        console.print(
+            "run the same command with --hash --fix to process missing, changed and rewritten images "
+            "and delete the rows of deleted ones"
+        )
     elif not fix:
         console.print(
             "use --fix to process missing and changed images and delete the rows of deleted ones"

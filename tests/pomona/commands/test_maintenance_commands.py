@@ -62,13 +62,26 @@ def test_commands_compare_and_repair_a_lake(existing_lake: Lake, pomona: Command
     (fruits / "Fig" / "0.jpg").unlink()
     before = versions(existing_lake)
     output = pomona("reconcile", "fruits", "lake").out.splitlines()
-    assert output[:5] == [
+    assert output == [
         f"5 images of {fruits}: 4 in the lake, 1 missing; 5 rows of this source in the lake",
         "1 missing: in neither table",
         f"    {fruits}/Fig/new.jpg",
         "1 missing in source: the image of a row was deleted",
         f"    {fruits}/Fig/0.jpg",
+        "use --fix to process missing and changed images and delete the rows of deleted ones",
     ]
+    original, state = (fruits / "Fig" / "1.jpg").read_bytes(), os.stat(fruits / "Fig" / "1.jpg")
+    put(fruits / "Fig" / "1.jpg", original[::-1], written=state.st_mtime)
+    output = pomona("reconcile", "fruits", "lake", "--hash").out.splitlines()
+    assert output[3:5] == [
+        "1 rewritten: content differs, but length and modification time are the same",
+        f"    {fruits}/Fig/1.jpg",
+    ]
+    assert output[-1] == (
+        "run the same command with --hash --fix to process missing, changed and rewritten images "
+        "and delete the rows of deleted ones"
+    )
+    put(fruits / "Fig" / "1.jpg", original, written=state.st_mtime)
     assert versions(existing_lake) == before
     found = pomona("reconcile", "fruits", "lake", "--fix", "--hash", "--json").json
     assert (found["featurized"], found["removed"], found["skip_reason"]) == (1, 1, "")
