@@ -72,4 +72,7 @@ def escape_label(label: str | None) -> str | None:
 ConfigFile = Annotated[str, typer.Option("--file", "-f", help="Configuration file (cluster.toml).")]
 
 Cluster = Annotated[str, typer.Argument(metavar="CLUSTER", help="Name or ID of a live cluster.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Do not ask before nodes are started, which are billed.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the change without sending it.")]

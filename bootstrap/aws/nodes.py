@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -51,6 +51,28 @@ def capacity(request: Mapping[str, Any], *roles: str) -> tuple[int, int]:
     """Return the numbers of On-Demand and Spot nodes of these roles in a request."""
     nodes = nodes_of(request, *roles)
     return sum(one.on_demand for one in nodes), sum(one.spot for one in nodes)
+
+
+def added_nodes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Nodes]:
+    """Return the nodes that a changed request starts in addition, by group or fleet and by market."""
+    existing, added = {(one.role, one.name): one for one in nodes_of(before)}, []
+    for one in nodes_of(after):
+        old = existing.get((one.role, one.name))
+        on_demand = max(one.on_demand - (old.on_demand if old else 0), 0)
+        spot = max(one.spot - (old.spot if old else 0), 0)
+        if on_demand or spot:
+            added.append(replace(one, on_demand=on_demand, spot=spot))
+    return added
+
+
+def describe_nodes(nodes: Iterable[Nodes]) -> str:
+    """Describe nodes, such as ``1 primary m5.xlarge (ON_DEMAND), 2 core m5.xlarge (ON_DEMAND)``."""
+    return ", ".join(
+        f"{count} {one.name} {' or '.join(one.types)} ({market})"
+        for one in nodes
+        for market, count in (("ON_DEMAND", one.on_demand), ("SPOT", one.spot))
+        if count
+    )
 
 
 def _of_group(group: Mapping[str, Any]) -> Nodes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bootstrap.aws.client import Account
-from bootstrap.aws.nodes import nodes_of
+from bootstrap.aws.nodes import describe_nodes, nodes_of
 from bootstrap.aws.request import (
     Parameters,
     Request,
@@ -138,20 +138,17 @@ def billed_starts(requests: list[Request], account: Account) -> list[str]:
         if request.operation in _BILLED:
             planned = plan_request(request, account)
             if planned.action is Action.SEND:
-                starts.append(_describe_start(request))
+                starts.append(
+                    f"{request.name} on EMR Serverless"
+                    if request.operation == "start_job_run"
+                    else describe_start(request.parameters)
+                )
     return starts
 
 
-def _describe_start(request: Request) -> str:
-    if request.operation == "start_job_run":
-        return f"{request.name} on EMR Serverless"
-    nodes = (
-        f"{count} {one.name} {' or '.join(one.types)} ({market})"
-        for one in nodes_of(request.parameters)
-        for market, count in (("ON_DEMAND", one.on_demand), ("SPOT", one.spot))
-        if count
-    )
-    return f"cluster {request.parameters['Name']}: {', '.join(nodes)}"
+def describe_start(parameters: Parameters) -> str:
+    """Describe the nodes that a RunJobFlow request starts."""
+    return f"cluster {parameters['Name']}: {describe_nodes(nodes_of(parameters))}"
 
 
 def plan_request(request: Request, account: Account) -> PlannedRequest:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pomona.options import Cluster, ConfigFile, DryRun, Json
+from pomona.options import Cluster, ConfigFile, DryRun, Json, Yes
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,18 +23,22 @@ def clone(
     with_steps: Annotated[
         bool, typer.Option("--with-steps", help="Also copy the steps that have not finished.")
     ] = False,
+    yes: Yes = False,
     dry_run: DryRun = False,
     file: ConfigFile = "cluster.toml",
     as_json: Json = False,
 ) -> None:
     """Create a cluster like CLUSTER with other settings.
 
-    The differences between the two clusters are shown.
+    The differences between the two clusters are shown. Before the nodes are started, which are billed, it asks for
+    confirmation.
 
     Example: pomona cloud clone fruits --set instances.core=4 --set instances.type=m5.2xlarge
     """
     overrides = parse_settings(settings or ())
-    run_clone(file, cluster, overrides, dry_run=dry_run, with_steps=with_steps, as_json=as_json)
+    run_clone(
+        file, cluster, overrides, yes=yes, dry_run=dry_run, with_steps=with_steps, as_json=as_json
+    )
 
 
 def parse_settings(arguments: Sequence[str]) -> dict[str, str]:
@@ -59,6 +63,8 @@ def run_clone(
     cluster: str,
     overrides: Mapping[str, str],
     *,
+    command: str = "clone",
+    yes: bool,
     dry_run: bool,
     with_steps: bool = False,
     workload: WorkloadOptions | None = None,
@@ -74,6 +80,10 @@ def run_clone(
         Name or id.
     overrides : dict of str
         Keys of `cluster.toml` and their new values.
+    command : str
+        Name of the subcommand, for messages.
+    yes : bool
+        Do not ask for confirmation.
     dry_run : bool
         Send nothing.
     with_steps : bool
@@ -81,6 +91,7 @@ def run_clone(
     workload : WorkloadOptions or None
         Workload to estimate before and after the change; None: print no estimate.
     """
+    from pomona.cloud.confirm import confirm_start
     from pomona.cloud.estimate import compare_requests, comparison_lines
     from pomona.cloud.render_plan import readable
     from pomona.cloud.session import (
@@ -93,6 +104,7 @@ def run_clone(
     console = Console(as_json=as_json)
     with translate_cloud_errors():
         from bootstrap.deploy.clone import clone, limit_clone
+        from bootstrap.deploy.plan import describe_start
 
         config, account = connect_to_cluster(file)
         cloned = clone(account.read, cluster, overrides, with_steps=with_steps)
@@ -107,6 +119,9 @@ def run_clone(
             for line in comparison_lines(estimates):
                 console.print(line)
         new_id = None
+        starts = [] if yes or dry_run else [describe_start(cloned.request)]
+        if not confirm_start(console, command, starts, account.number):
+            return console.print("nothing was sent")
         if not dry_run:
             new_id = str(account.send("emr", "run_job_flow", cloned.request)["JobFlowId"])
             if config.limits.hours:
@@ -114,8 +129,8 @@ def run_clone(
     if as_json:
         result = {"cluster": old_id, "differences": cloned.differences, "created": new_id}
         result |= {"request": readable(cloned.request)}
-        console.print_json(result | ({"estimate": estimates} if workload else {}))
-    elif new_id:
+        return console.print_json(result | ({"estimate": estimates} if workload else {}))
+    if new_id:
         console.print(f"cluster: {new_id}")
         if config.limits.hours:
             console.print(f"it is terminated after {config.limits.hours} hours")
@@ -128,3 +143,4 @@ def run_clone(
             )
     else:
         console.print("nothing was sent")
+    return None

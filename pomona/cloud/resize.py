@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pomona.options import Cluster, ConfigFile, DryRun, Json
+from pomona.options import Cluster, ConfigFile, DryRun, Json, Yes
 from streaming.errors import UsageError
 
 
@@ -25,6 +25,7 @@ def resize(
     prices: Annotated[
         str | None, typer.Option(help="Price table, for an estimate of the cost.")
     ] = None,
+    yes: Yes = False,
     dry_run: DryRun = False,
     file: ConfigFile = "cluster.toml",
     as_json: Json = False,
@@ -32,11 +33,12 @@ def resize(
     """Change the number or type of the nodes of CLUSTER.
 
     The number is changed in place, the type by cloning the cluster. With a workload, estimates before and after the
-    change are shown.
+    change are shown. Before nodes are started, which are billed, it asks for confirmation.
 
     Example: pomona cloud resize fruits --core 4 --images 10e6 --a-day 1e6
     """
     from pomona.cloud.clone import run_clone
+    from pomona.cloud.confirm import confirm_start
     from pomona.cloud.estimate import WorkloadOptions, compare_requests, comparison_lines
     from pomona.cloud.render_plan import request_lines
     from pomona.cloud.session import connect_to_cluster, translate_cloud_errors
@@ -47,12 +49,21 @@ def resize(
     overrides = {key: str(count) for key, count in counts.items() if count is not None}
     if instance_type is not None:
         overrides |= {"instances.type": instance_type}
-        run_clone(file, cluster, overrides, dry_run=dry_run, workload=workload, as_json=as_json)
-        return
+        return run_clone(
+            file,
+            cluster,
+            overrides,
+            command="resize",
+            yes=yes,
+            dry_run=dry_run,
+            workload=workload,
+            as_json=as_json,
+        )
     if not overrides:
         raise UsageError("give --core, --task, --nodes or --instance-type")
     console = Console(as_json=as_json)
     with translate_cloud_errors():
+        from bootstrap.aws.nodes import added_nodes, describe_nodes
         from bootstrap.deploy.clone import resize
 
         config, account = connect_to_cluster(file)
@@ -66,6 +77,10 @@ def resize(
         if not as_json and (change.operations or estimates):
             for line in comparison_lines(estimates):
                 console.print(line)
+        added = [] if yes or dry_run else added_nodes(change.before, change.after)
+        starts = [f"in cluster {cluster}: {describe_nodes(added)}"] if added else []
+        if not confirm_start(console, "resize", starts, account.number):
+            return console.print("nothing was sent")
         for operation, parameters in change.operations if not dry_run else ():
             account.send("emr", operation, parameters)
     if as_json:
@@ -74,6 +89,7 @@ def resize(
             for operation, parameters in change.operations
         ]
         result = {"cluster": cluster, "sent": not dry_run, "requests": requests}
-        console.print_json(result | {"estimate": estimates})
-    elif dry_run and change.operations:
+        return console.print_json(result | {"estimate": estimates})
+    if dry_run and change.operations:
         console.print("nothing was sent")
+    return None

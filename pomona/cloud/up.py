@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pomona.options import ConfigFile, Json
-from streaming.errors import AccountError, UsageError
+from streaming.errors import AccountError
 
 if TYPE_CHECKING:
     from bootstrap.aws.client import Account
@@ -41,6 +40,7 @@ def up(
     Example: pomona cloud up -f cluster.toml
     """
     from pomona.cloud.artifacts import find_uploads
+    from pomona.cloud.confirm import confirm_start
     from pomona.cloud.render_plan import planned_json, stack_json, summary_line
     from pomona.cloud.session import connect, translate_cloud_errors
     from pomona.output.console import Console
@@ -72,7 +72,7 @@ def up(
         if not yes:
             with console.status("querying AWS"):
                 starts = billed_starts(wanted, account)
-            if starts and not _confirm(console, starts, account.number):
+            if not confirm_start(console, "up", starts, account.number):
                 return console.print("nothing was created or started")
         with console.status("deploying"):
             done, stacks = _deploy(console, names, uploads, account)
@@ -129,14 +129,3 @@ def _deploy(
             console.print(line)
         stacks.append(schedule)
     return done, stacks
-
-
-def _confirm(console: Console, starts: list[str], account: str) -> bool:
-    """Ask whether to start what is billed; UsageError without a terminal."""
-    if console.as_json or not sys.stdin.isatty():
-        raise UsageError(
-            f"up would start {'; '.join(starts)}, which is billed: pass --yes to start without confirmation"
-        )
-    for start in starts:
-        console.print(f"to start: {start}")
-    return typer.confirm(f"Start what is billed in account {account}?", default=False)

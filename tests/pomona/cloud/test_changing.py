@@ -11,7 +11,7 @@ import pytest
 from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND
 from support.aws.account import ADMIN, READ_ACTIONS, MotoAccount
 from support.aws.workspace import make_cloud_workspace, write_config
-from support.processes.cli import Command
+from support.processes.cli import Command, set_terminal_input
 
 pytest_plugins = ["support.aws.fixtures"]
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -76,6 +76,7 @@ def test_clone_differs_only_in_the_set_values(pomona: Command, account: MotoAcco
         "instances.core=4",
         "--set",
         "instances.type=m6i.2xlarge",
+        "--yes",
     )
     assert (done.status, done.err) == (0, "")
     assert f"{old} (fruits) -> a new cluster:" in done.out
@@ -111,7 +112,7 @@ def test_clone_differs_only_in_the_set_values(pomona: Command, account: MotoAcco
 
 def test_clone_with_steps_copies_the_steps(pomona: Command, account: MotoAccount) -> None:
     ((old, _),) = clusters(account).items()
-    assert pomona("cloud", "clone", old, "--with-steps").status == 0
+    assert pomona("cloud", "clone", old, "--with-steps", "--yes").status == 0
     assert [one["steps"] for one in clusters(account).values()] == [["fruits-ingest"]] * 2
 
 
@@ -138,7 +139,7 @@ def test_plan_keeps_a_clone_that_matches_the_configuration(
     pomona: Command, account: MotoAccount
 ) -> None:
     ((old, _),) = clusters(account).items()
-    assert pomona("cloud", "clone", "fruits", "--set", "instances.disk_gb=100").status == 0
+    assert pomona("cloud", "clone", "fruits", "--set", "instances.disk_gb=100", "--yes").status == 0
     account.disable_iam()
     account.client("emr", ADMIN).terminate_job_flows(JobFlowIds=[old])
     account.enforce_iam()
@@ -168,7 +169,7 @@ def test_resize_changes_node_counts_and_scaling_limits(
     pomona: Command, account: MotoAccount
 ) -> None:
     ((cluster, before),) = clusters(account).items()
-    done = pomona("cloud", "resize", "fruits", "--core", 9, "--task", 3)
+    done = pomona("cloud", "resize", "fruits", "--core", 9, "--task", 3, "--yes")
     assert (done.status, done.err) == (0, "")
     ((same, after),) = clusters(account).items()
     assert same == cluster
@@ -185,7 +186,8 @@ def test_resize_changes_node_counts_and_scaling_limits(
     done = pomona("cloud", "resize", "fruits", "--core", 9)
     assert done.out == "fruits: already has this size\n"
     for count in (0, 2):  # the group remains, without nodes
-        requests = pomona("cloud", "resize", "fruits", "--task", count, "--json").json["requests"]
+        done = pomona("cloud", "resize", "fruits", "--task", count, "--yes", "--json")
+        requests = done.json["requests"]
         assert [one["operation"] for one in requests] == ["modify_instance_groups"]
         ((_, after),) = clusters(account).items()
         assert after["counts"] == {"MASTER": 1, "CORE": 9, "TASK": count}
@@ -203,11 +205,53 @@ def test_resize_to_another_instance_type_creates_a_clone(
     pomona: Command, account: MotoAccount
 ) -> None:
     ((old, before),) = clusters(account).items()
-    assert pomona("cloud", "resize", "fruits", "--instance-type", "m5.2xlarge").status == 0
+    assert pomona("cloud", "resize", "fruits", "--instance-type", "m5.2xlarge", "--yes").status == 0
     after = clusters(account)
     assert after.pop(old) == before
     (created,) = after.values()
     assert (created["types"], created["counts"]) == ({"m5.2xlarge"}, before["counts"])
+
+
+STARTS = {
+    ("clone", "fruits", "--set", "instances.core=3"): (
+        "cluster fruits: 1 primary m5.xlarge (ON_DEMAND), 3 core m5.xlarge (ON_DEMAND)"
+    ),
+    ("resize", "fruits", "--instance-type", "m6i.xlarge"): (
+        "cluster fruits: 1 primary m6i.xlarge (ON_DEMAND), 2 core m6i.xlarge (ON_DEMAND)"
+    ),
+    ("resize", "fruits", "--core", "5", "--task", "3"): (
+        "in cluster fruits: 3 core m5.xlarge (ON_DEMAND), 3 task m5.xlarge (SPOT)"
+    ),
+}
+
+
+def test_billed_nodes_start_only_after_confirmation(
+    pomona: Command, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = clusters(account)
+    for arguments, started in STARTS.items():
+        for json_option in ([], ["--json"]):
+            done = pomona("cloud", *arguments, *json_option)
+            assert done.status == 2
+            assert done.err.splitlines()[-1] == (
+                f"pomona: {arguments[0]} would start {started}, which is billed: "
+                "pass --yes to start without confirmation"
+            )
+    for arguments, started in STARTS.items():
+        for answer in ("n\n", "\n"):
+            set_terminal_input(monkeypatch, answer)
+            done = pomona("cloud", *arguments)
+            assert done.status == 0
+            assert f"to start: {started}\n" in done.out
+            assert done.out.endswith("nothing was sent\n")
+    assert clusters(account) == before
+    set_terminal_input(monkeypatch, "")
+    fewer = ("cloud", "resize", "fruits", "--core", "1")  # starts no nodes: nothing to ask
+    assert pomona(*fewer).status == 0
+    for arguments in STARTS:
+        set_terminal_input(monkeypatch, "y\n")
+        assert pomona("cloud", *arguments).status == 0
+    assert len(clusters(account)) == 3
 
 
 @pytest.fixture
@@ -273,7 +317,7 @@ def test_resize_changes_capacities_of_fleets(fleets: Command, account: MotoAccou
         (("--task", 0), {"MASTER": (1, 0), "CORE": (3, 0), "TASK": (0, 0)}),
         (("--task", 2), {"MASTER": (1, 0), "CORE": (3, 0), "TASK": (0, 2)}),
     ):
-        done = fleets("cloud", "resize", "fruits", *options)
+        done = fleets("cloud", "resize", "fruits", *options, "--yes")
         assert (done.status, done.err) == (0, "")
         assert "+ emr ModifyInstanceFleet" in done.out
         assert capacities(account, cluster) == expected
@@ -285,7 +329,8 @@ def test_resize_adds_a_task_fleet(fleets: Command, account: MotoAccount) -> None
     assert fleets("cloud", "up", "--yes").status == 0
     cluster = fleets("cloud", "status", "--json").json["cluster"]["id"]
     assert capacities(account, cluster) == {"MASTER": (1, 0), "CORE": (2, 0)}
-    assert "+ emr AddInstanceFleet" in fleets("cloud", "resize", "fruits", "--task", 2).out
+    done = fleets("cloud", "resize", "fruits", "--task", 2, "--yes")
+    assert "+ emr AddInstanceFleet" in done.out
     assert capacities(account, cluster)["TASK"] == (0, 2)
 
 
@@ -295,7 +340,7 @@ def test_clone_of_a_cluster_with_fleets(fleets: Command, account: MotoAccount) -
     assert len(done["request"]["Instances"]["Ec2SubnetIds"]) == 2
     types = 'instances.types=["c6i.xlarge", "c7i.xlarge"]'
     done = fleets(
-        "cloud", "clone", "fruits", "--set", types, "--set", "instances.task=1", "--json"
+        "cloud", "clone", "fruits", "--set", types, "--set", "instances.task=1", "--yes", "--json"
     ).json
     assert capacities(account, done["created"]) == {
         "MASTER": (1, 0),
@@ -315,7 +360,7 @@ def test_clone_has_the_limit_of_hours_until_down(pomona: Command, account: MotoA
     assert pomona("cloud", "up", "--yes").status == 0
     done = pomona("cloud", "clone", "fruits", "--dry-run")
     assert "terminated" not in done.out
-    done = pomona("cloud", "clone", "fruits")
+    done = pomona("cloud", "clone", "fruits", "--yes")
     assert (done.status, done.err) == (0, "")
     assert "it is terminated after 5 hours" in done.out
     (created,) = [line[9:] for line in done.out.splitlines() if line.startswith("cluster: ")]
@@ -369,7 +414,7 @@ def test_resize_estimates_workload_before_and_after(pomona: Command, account: Mo
     ]
     assert lines[-1] == "nothing was sent"
     answer = pomona(
-        "cloud", "resize", "fruits", "--core", 4, "--nodes", 21, *WORKLOAD, "--json"
+        "cloud", "resize", "fruits", "--core", 4, "--nodes", 21, *WORKLOAD, "--yes", "--json"
     ).json
     before, after = answer["estimate"]["before"], answer["estimate"]["after"]
     assert before["hours"] == pytest.approx(hours(10_000_000, 28))  # 7 of 8 nodes ingest

@@ -327,8 +327,8 @@ def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy
     caller = use_policy(monkeypatch, account, print_policies(pomona))
     commands = ["plan", "up --yes", "status", "changed", "plan", "up --yes"]
     if kind == "stream":
-        commands += ["resize fruits --core 3 --task 1 --nodes 9"]
-        commands += ["clone fruits --set instances.core=1"]
+        commands += ["resize fruits --core 3 --task 1 --nodes 9 --yes"]
+        commands += ["clone fruits --set instances.core=1 --yes"]
     else:  # only a stopped application is changed
         commands += ["down --yes", "up --yes"]
     for command in [*commands, "down --yes --all", "up --yes", "down --yes"]:
