@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Container images often set it, and then every Python process compiles its modules again: the tests take longer.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help run test test-long test-fast check lint format chaos compat docs dist bench audit jar jar-hashes lock setup clean
+.PHONY: help install run test test-long test-fast check lint format chaos compat docs dist bench audit jar jar-hashes lock setup clean
 
 # The first supported Python on PATH, newest last: 3.11 is what EMR's archive uses and what is tested most.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -20,6 +20,8 @@ SHOW := | awk '/^Collecting/ { print "      " $$2 } /Downloading .* MB\)/ { prin
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+install: .venv/.ready ## Install Pomona into .venv, without development packages
 
 run: .venv/.ready ## Install, then run the whole pipeline on generated images
 	$(BIN)/pomona demo

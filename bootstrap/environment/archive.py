@@ -138,7 +138,9 @@ def _compile_and_check(root: Path) -> None:
     )
     if check.returncode:
         last = (check.stderr.strip().splitlines() or ["no output"])[-1]
-        raise CloudError(f"the environment does not work ({last}): run `make setup` and try again")
+        raise CloudError(
+            f"the environment does not work ({last}): run `make install` and try again"
+        )
 
 
 def _pack(root: Path, archive: Path) -> None:

@@ -43,7 +43,7 @@ def required_distributions() -> dict[str, Distribution]:
         try:
             distributions[name] = distribution(name)
         except PackageNotFoundError:
-            raise CloudError(f"the package {name} is not installed: run `make setup`") from None
+            raise CloudError(f"the package {name} is not installed: run `make install`") from None
         for line in distributions[name].requires or ():
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
