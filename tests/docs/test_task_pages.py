@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import signal
@@ -29,6 +30,7 @@ from support.pages.docs_pages import (
     python_blocks,
 )
 from support.processes.cli import PROGRAM, Command, environment
+from support.processes.spark_standalone import SETTINGS
 
 #: Its commands need a cluster: no test runs them.
 ON_CLUSTER = "run-on-spark-cluster.md"
@@ -49,6 +51,15 @@ def test_commands_are_on_tutorials_and_guides_only() -> None:
     assert all(
         command.arguments[0] == "pomona" for page in TASK_PAGES for command in commands[page]
     )
+
+
+def test_spark_submit_command_has_the_settings_of_the_table_and_of_the_tested_cluster() -> None:
+    (page,) = (page for page in pages("how-to") if page.name == ON_CLUSTER)
+    text = page.read_text()
+    settings = dict(re.findall(r"^ +--conf=(\S+?)=(\S+) \\$", text, re.MULTILINE))
+    rows = re.findall(r"^\| (`spark\..*?) \|", text, re.MULTILINE)
+    assert sorted(settings) == sorted(name for row in rows for name in re.findall(r"`(.*?)`", row))
+    assert settings.items() >= SETTINGS.items()
 
 
 def prepare_history(folder: Path) -> None:

@@ -42,6 +42,15 @@ class SubmittedJob:
         return CommandResult(status, self.out.read_text(), self.err.read_text())
 
 
+#: Settings that every application needs, without those of the cluster and its sizes.
+SETTINGS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    LOG_STORE_SETTING: LOG_STORE,
+    "spark.pyspark.python": "./environment/bin/python",
+}
+
+
 class Cluster:
     """Runs until `stop`.
 
@@ -110,13 +119,10 @@ class Cluster:
         """Submit `bootstrap/submit.py` with the settings of an EMR step."""
         delta = next(jar for jar in jar_files() if jar.name.startswith("io.delta_delta-spark"))
         settings = {
-            "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-            LOG_STORE_SETTING: LOG_STORE,
+            **SETTINGS,
             "spark.jars": str(FENCED_LOG_STORE),
             "spark.submit.pyFiles": str(delta),
             "spark.archives": f"{self._archive}#environment",
-            "spark.pyspark.python": "./environment/bin/python",
             "spark.pyspark.driver.python": str(self._node / "bin" / "python"),
             "spark.executor.memory": "700m",
             "spark.executor.cores": "1",
