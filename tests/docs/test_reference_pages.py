@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import streaming.images.synthetic
+import streaming.lake.layout
 from streaming import __version__
+from streaming.images.decode import IMAGE_SUFFIXES
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from streaming.outcomes import Reason
@@ -111,6 +113,34 @@ def test_documents_explain_every_reason_and_column() -> None:
     lake = Lake("root")
     for part in (lake.features, lake.quarantine, lake.refits, lake.reduced, lake.models, lake.tags):
         assert f"`{part.removeprefix('root/')}/" in layout
+
+
+def test_ingestion_lists_every_image_suffix() -> None:
+    text = DOCUMENTS["docs/explanation/ingestion.md"]
+    listed = re.findall(r"`\.(\w+)`", text.partition("Image suffixes are ")[2].partition("\n\n")[0])
+    assert listed == list(IMAGE_SUFFIXES)
+
+
+def test_layout_lists_the_files_of_refits_and_the_names_that_pomona_creates() -> None:
+    layout = DOCUMENTS["docs/reference/lake-layout.md"]
+    rows = dict(re.findall(r"^\| (`.*?) \| (.*) \|$", layout, re.MULTILINE))
+    names = {name.partition("/")[0] for entry in rows for name in re.findall(r"`([^`]+)`", entry)}
+    assert names >= streaming.lake.layout._OWN_NAMES
+    files = rows["`reduced/<refit>/`"]
+    for name in ("scatter.png", "variance.png", "drift.png", "reduced.csv", "refit.json", "pc1"):
+        assert f"`{name}`" in files
+
+
+def test_readme_names_the_commands_without_json_option() -> None:
+    found = commands()
+    found |= {f"cloud {name}": command for name, command in found.pop("cloud").commands.items()}
+    without = {
+        name
+        for name, command in found.items()
+        if not any("--json" in parameter.opts for parameter in command.params)
+    }
+    sentence = README.partition("and `--json`, except ")[2].partition(".")[0]
+    assert set(re.findall(r"`([a-z ]+)`", sentence)) == without
 
 
 def test_readme_links_every_page_and_stays_short() -> None:
