@@ -13,7 +13,9 @@ def demo(
     ] = "pomona-demo",
     weights: Annotated[
         str | None,
-        typer.Option(help="As in `ingest`; imagenet falls back to random without a network."),
+        typer.Option(
+            help="As in `ingest`. Default: imagenet, or random if the weights cannot be downloaded."
+        ),
     ] = None,
 ) -> None:
     """Run the whole pipeline on generated images in two minutes.
