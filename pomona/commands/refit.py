@@ -42,7 +42,9 @@ def refit(
     ] = False,
     max_drift: Annotated[
         list[str] | None,
-        typer.Option(help="Drift thresholds (default: angle=15, shift=0.5, label=1)."),
+        typer.Option(
+            help="Drift threshold NAME=NUMBER; repeatable (default: angle=15, shift=0.5, label=1)."
+        ),
     ] = None,
     baseline: Annotated[
         str | None,
@@ -92,6 +94,8 @@ def drift_limits(texts: Sequence[str]) -> DriftLimits:
     """Parse thresholds such as ``angle=15``; raise UsageError for an unknown name or a bad number."""
     from batch_pca.refits.drift import DriftLimits
 
+    *first, last = DriftLimits.names()
+    names = f"{', '.join(first)} or {last}"
     limits: dict[str, float] = {}
     for text in texts:
         name, _, limit = text.partition("=")
@@ -101,7 +105,8 @@ def drift_limits(texts: Sequence[str]) -> DriftLimits:
             limits[name] = float(limit)
         except ValueError:
             raise UsageError(
-                f"--max-drift {text}: give {', '.join(DriftLimits.names())} and a number, such as angle=15"
+                f"--max-drift {text}: write one of {names}, = and a number, such as angle=15; "
+                "repeat the option for several"
             ) from None
     return DriftLimits(**limits)
 

@@ -147,7 +147,10 @@ USAGE_ERRORS = [
         "choose one of empty, unidentified, unsupported",
     ),
     ("quarantine photos --retry --as-of 3", "omit --as-of"),
-    ("refit lake --max-drift 30", "--max-drift 30: give angle, shift, label and a number"),
+    (
+        "refit lake --max-drift 30",
+        "--max-drift 30: write one of angle, shift or label, = and a number",
+    ),
     ("refit lake --max-drift angle=steep", "--max-drift angle=steep"),
     ("refit lake --max-drift shift=-1", "--max-drift shift=-1.0"),
     ("diff lake 3", "'B'"),
