@@ -17,7 +17,8 @@ def status(
     max_age: Annotated[
         list[str] | None,
         typer.Option(
-            help="Exit with code 3 if the last row, batch or refit is older: 10m, or refit=25h"
+            help="Exit with code 3 if the last row, batch or refit is older than this, such as 10m; "
+            "refit=25h limits one of row, batch, refit; repeatable, later values win."
         ),
     ] = None,
     as_of: AsOf = None,
