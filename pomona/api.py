@@ -488,7 +488,7 @@ class OpenLake:
     ) -> DuplicatesResult:
         """Find images with identical bytes, and pairs of images with similar features.
 
-        All pairs are compared: 50,000 images take 1 to 2 minutes on two cores.
+        All pairs are compared: 50,000 images take about a minute on two cores.
 
         Parameters
         ----------

@@ -19,7 +19,7 @@ from streaming.delta.reader import open_table, query_rows
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
 
-#: Number of rows above which `pomona duplicates` requires confirmation: 50,000 take 1 to 2 minutes on two cores.
+#: Number of rows above which `pomona duplicates` requires confirmation: 50,000 take about a minute on two cores.
 MAX_ROWS_WITHOUT_CONFIRMATION = 50_000
 _BLOCK = 2048
 _EPSILON = float(np.finfo(np.float32).eps)
