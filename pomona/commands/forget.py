@@ -34,8 +34,14 @@ def forget(
         known = [existing_paths(table, names) for table in (opened.features, opened.quarantine)]
     result = submit_request(console, lake, "forget", {"paths": names}) if any(known) else None
     if not result or not (deleted := len({*result["features"], *result["quarantine"]})):
+        unknown = (
+            f"{names[0]} is in no table of {lake}"
+            if len(names) == 1
+            else f"none of {len(names):,} paths, such as {names[0]}, is in a table of {lake}"
+        )
         raise LakeError(
-            f"{names[0]} is in no table of {lake}: use paths as printed by `pomona quarantine`"
+            f"{unknown}: give values of the column `path`, as `pomona similar`, `pomona quarantine` or `pomona query` "
+            "print them"
         )
     if as_json:
         console.print_json(result)
