@@ -234,6 +234,7 @@ def _width(lake: Lake) -> int:
     match = _WIDTH.search(configuration.get(f"{CONSTRAINT_PREFIX}features_width", ""))
     if not match:
         raise LakeError(
-            f"{lake.models} contains no model, and {lake.features} has no constraint features_width"
+            f"{lake.models} contains no model, and {lake.features} has no constraint features_width: "
+            "restore models/ from a copy of the lake, then run `pomona upgrade` again"
         )
     return int(match[1])

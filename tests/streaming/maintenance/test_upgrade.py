@@ -13,6 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pomona.queries.freshness import read_freshness
+from streaming.errors import LakeError
 from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
@@ -164,6 +165,22 @@ def test_upgrade_keeps_properties_that_are_already_set(
     upgrade_table(spark, lake.refits, REFITS)
     properties = table(lake, "refits").metadata().configuration
     assert properties["delta.logRetentionDuration"] == "interval 9999 days"
+
+
+def test_lake_without_model_and_length_of_vectors_is_upgraded_after_models_are_restored(
+    spark: SparkSession,
+    format1_lake: Callable[[Path], Lake],
+    new_lake: Callable[[], Path],
+    tmp_path: Path,
+) -> None:
+    lake = format1_lake(tmp_path / "lake")
+    spark.sql(f"ALTER TABLE delta.`{lake.features}` DROP CONSTRAINT features_width")
+    with pytest.raises(
+        LakeError, match="restore models/ from a copy of the lake, then run `pomona"
+    ):
+        upgrade(lake.root)
+    shutil.copytree(new_lake() / "models", tmp_path / "lake" / "models")
+    assert f"format {FORMAT}" in upgrade(lake.root)
 
 
 def test_lake_of_format_4_accepts_the_reason_unsupported_after_its_upgrade(
