@@ -52,7 +52,8 @@ def page_commands(page: Path) -> list[PageCommand]:
     for kind, block in re.findall(r"^```(console|cron)\n(.*?)^```$", page.read_text(), re.M | re.S):
         for line in block.splitlines():
             if kind == "cron":
-                found.append(PageCommand(shlex.split(re.sub(r"^(\S+ +){5}", "", line))))
+                command = re.sub(r"^(\S+ +){5}/srv/pomona/.venv/bin/", "", line)
+                found.append(PageCommand(shlex.split(command.replace(" /srv/lake ", " ./lake "))))
             elif line.startswith("$ "):
                 found.append(PageCommand(shlex.split(line[2:])))
             elif line == RUNS_ON:
