@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streaming.delta.tables import create_table, is_table
-from streaming.errors import LakeError
+from streaming.errors import ExternalError, LakeError
 from streaming.lake.format_version import FILE, LakeFormat, check_format, read_format, write_format
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from streaming.storage.interface import (
+    TransientError,
     is_below,
     is_s3,
     join_name,
@@ -137,8 +138,13 @@ class Lake:
         return f"{self.root}/{_SOURCES}"
 
     def exists(self) -> bool:
-        """Return whether there is a features table."""
-        return is_table(self.features)
+        """Return whether there is a features table; ExternalError if that cannot be determined."""
+        try:
+            return is_table(self.features)
+        except (PermissionError, TransientError) as error:
+            raise ExternalError(
+                f"{self.features} cannot be listed ({error}): check its permissions and its disk, and rerun the command"
+            ) from error
 
     def format(self) -> LakeFormat | None:
         """Return the format of this lake; None if there is no lake yet."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.storage.interface import StoredFile, UnlistedCallback
-from streaming.storage.local import Folder, ListingRules, list_folder, root_folder
+from streaming.storage.local import Folder, ListingRules, list_folder, log_unlisted, root_folder
 
 #: Seconds after which a changed folder is listed once more: a later change can have the same time. FAT stores the
 #: time with a resolution of 2 seconds, most file systems with one of milliseconds.
@@ -83,7 +83,8 @@ class FolderChanges:
                 yield from self._list(listed, rules)
 
     def _rules(self, on_unlisted: UnlistedCallback | None) -> ListingRules:
-        return ListingRules.below(self._prefix, on_unlisted, follow_outside=self._follow_outside)
+        callback = on_unlisted or log_unlisted
+        return ListingRules.below(self._prefix, callback, follow_outside=self._follow_outside)
 
     def _add(self, folder: Folder) -> _ListedFolder:
         added = _ListedFolder(folder, _stamp(folder.path), self._clock() + TIME_RESOLUTION)

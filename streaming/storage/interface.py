@@ -87,8 +87,9 @@ class Storage(Protocol):
     ) -> Iterator[StoredFile]:
         """Yield all files below a prefix, in any order; none if the prefix does not exist.
 
-        Entries that are not listed are passed to `on_unlisted`, by default to the log. Links that lead out of the
-        folder `within`, by default the prefix, are followed only if `follow_outside` is true.
+        Entries that are not listed are passed to `on_unlisted`. Without it, they are logged, but a folder or entry that
+        cannot be read raises PermissionError or TransientError: the listing of a lake is complete, or fails. Links that
+        lead out of the folder `within`, by default the prefix, are followed only if `follow_outside` is true.
         """
 
     def stat(self, path: str) -> StoredFile:

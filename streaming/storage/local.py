@@ -68,12 +68,13 @@ class ListingRules:
         URI of the folder that links must not lead out of.
     real_boundary : str, optional
         Its path without links; None if links may lead out of it.
-    on_unlisted : callable
+    on_unlisted : callable, optional
+        None raises the error of a folder or entry that cannot be read, and logs the others.
     """
 
     boundary: str
     real_boundary: str | None
-    on_unlisted: UnlistedCallback
+    on_unlisted: UnlistedCallback | None
 
     @classmethod
     def below(
@@ -87,7 +88,19 @@ class ListingRules:
         """Return the rules for the arguments of `LocalStorage.list`."""
         boundary = within or prefix
         real = None if follow_outside else os.path.realpath(local_path(boundary))
-        return cls(boundary, real, on_unlisted or _log_unlisted)
+        return cls(boundary, real, on_unlisted)
+
+    def unlisted(self, path: str, reason: Unlisted, detail: str) -> None:
+        """Report an entry that is not listed."""
+        (self.on_unlisted or log_unlisted)(path, reason, detail)
+
+    def unreadable(self, path: str, error: OSError) -> None:
+        """Report a folder or entry that cannot be read; raise the error if there is no callback."""
+        if self.on_unlisted is None:
+            if isinstance(error, PermissionError):
+                raise error
+            raise TransientError(f"{path}: {error}") from error
+        self.unlisted(path, Unlisted.UNREADABLE, _describe(error))
 
 
 def root_folder(prefix: str) -> Folder:
@@ -123,23 +136,26 @@ def list_folder(
     except (FileNotFoundError, NotADirectoryError):  # renamed or removed meanwhile
         return
     except OSError as error:
-        rules.on_unlisted(local_uri(folder.path), Unlisted.UNREADABLE, _describe(error))
+        rules.unreadable(local_uri(folder.path), error)
         return
     for entry in select(entries):
         path = local_uri(f"{folder.path.rstrip('/')}/{entry.name}")
         try:
             status = entry.stat()
         except OSError as error:
-            if reason := _why_unlisted(entry, error):
-                rules.on_unlisted(path, reason, _describe(error))
+            reason = _why_unlisted(entry, error)
+            if reason is Unlisted.UNREADABLE:
+                rules.unreadable(path, error)
+            elif reason:
+                rules.unlisted(path, reason, _describe(error))
             continue
         is_folder = stat.S_ISDIR(status.st_mode)
         if is_folder and _folder_key(status) in folder.keys:
-            rules.on_unlisted(path, Unlisted.LINK_LOOP, "leads back to a folder above it")
+            rules.unlisted(path, Unlisted.LINK_LOOP, "leads back to a folder above it")
         elif not is_folder and not stat.S_ISREG(status.st_mode):
-            rules.on_unlisted(path, Unlisted.SPECIAL_FILE, "is not a regular file")
+            rules.unlisted(path, Unlisted.SPECIAL_FILE, "is not a regular file")
         elif entry.is_symlink() and _leads_outside(entry.path, rules.real_boundary):
-            rules.on_unlisted(path, Unlisted.OUTSIDE_LINK, f"leads out of {rules.boundary}")
+            rules.unlisted(path, Unlisted.OUTSIDE_LINK, f"leads out of {rules.boundary}")
         elif is_folder:
             yield entry.name, Folder(entry.path, folder.keys | {_folder_key(status)})
         else:
@@ -360,6 +376,6 @@ def _describe(error: OSError) -> str:
 
 
 @lru_cache(4096)
-def _log_unlisted(path: str, reason: Unlisted, detail: str) -> None:
-    """Log an entry once per process: some folders are listed every second."""
+def log_unlisted(path: str, reason: Unlisted, detail: str) -> None:
+    """Log an entry that is not listed, once per process: some folders are listed every second."""
     log.warning("%s is not listed (%s): %s", path, reason, detail)

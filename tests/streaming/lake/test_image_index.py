@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
 from streaming.lake import image_index as module
@@ -15,6 +18,7 @@ from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile
+from support.faults.failing_listing import fail_listing
 from support.lakes.small_lakes import put, put_all
 from support.lakes.table_rows import add_features, add_quarantine
 
@@ -62,6 +66,18 @@ def test_index_without_lake_is_empty(tmp_path: Path) -> None:
     assert list(index.new_or_changed(one)) == one
     assert index.filter_known(one) == []
     assert list(index.new_or_changed([])) == index.filter_known([]) == []
+
+
+def test_index_is_complete_although_a_listing_of_the_log_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake.at(str(tmp_path))
+    for location in (lake.features, lake.quarantine):
+        (file,) = files(location[-3:])
+        columns = {"path": [file.path], "length": [file.length], "modification_time": [AT]}
+        write_deltalake(location, pa.table(columns))
+    fail_listing(monkeypatch, tmp_path / "features" / "_delta_log", errno.EIO, times=1)
+    assert len(ImageIndex.load(lake).filter_known(files("res", "ine", "new"))) == 2
 
 
 def test_added_file_is_known_in_its_latest_state() -> None:

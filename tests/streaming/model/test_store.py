@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import subprocess
@@ -20,7 +21,9 @@ from streaming.model.mobilenet_v2 import LAYER, random_tensors, tensors_sha256
 from streaming.model.quantize import QuantizedModel
 from streaming.model.store import ensure_model, find_model, read_model, resolve_precision
 from streaming.model.weights import IMAGENET_FILE
+from streaming.storage.interface import TransientError
 from streaming.storage.local import LocalStorage
+from support.faults.failing_listing import fail_listing
 from support.lakes.real_model import exported, weights_file
 
 # The ONNX file has a version and an empty graph.
@@ -260,3 +263,14 @@ def test_existing_model_is_used_without_tensorflow(
         check=True,
     )
     assert done.stdout == f"{created.created_at} False\n"
+
+
+def test_model_is_not_exported_again_if_the_store_cannot_be_listed(
+    models: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_model(models, "random", "a" * 64)
+    folder = Path(models.removeprefix("file:"))
+    fail_listing(monkeypatch, folder, errno.ESTALE)
+    with pytest.raises(TransientError):
+        ensure_model(models, "random")
+    assert len(list(folder.iterdir())) == 1

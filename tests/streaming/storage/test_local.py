@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -14,6 +16,7 @@ import pytest
 from streaming.errors import LakeError
 from streaming.storage.interface import OutsideFolderError, TransientError, Unlisted
 from streaming.storage.local import LocalStorage
+from support.faults.failing_listing import fail_listing
 from support.faults.unusual_entries import (
     IMAGES,
     UNLISTED,
@@ -59,6 +62,31 @@ def test_unlisted_entry_is_logged_once(tmp_path: Path, caplog: pytest.LogCapture
     for _ in range(3):
         assert not list(LocalStorage().list(f"file:{tmp_path}"))
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_listing_without_callback_fails_if_a_folder_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    fail_listing(monkeypatch, tmp_path / "log", number)
+    with pytest.raises(TransientError, match=re.escape(os.strerror(number))):
+        list(LocalStorage().list(f"file:{tmp_path}"))
+    assert list_names(tmp_path) == ({"a.jpg"}, {"log": "unreadable"})
+
+
+def test_listing_without_callback_fails_if_permission_is_denied(root: Path) -> None:
+    with unprivileged(), pytest.raises(PermissionError):
+        list(LocalStorage().list(f"file:{root}/lost+found"))
+    with unprivileged(), pytest.raises(PermissionError):  # of an entry
+        list(LocalStorage().list(f"file:{root}/no entry"))
+
+
+def test_missing_folder_has_no_files(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"1")
+    assert not list(LocalStorage().list(f"file:{tmp_path}/missing"))
+    assert not list(LocalStorage().list(f"file:{tmp_path}/file/missing"))
 
 
 def test_folders_that_link_to_each_other_are_followed_once(tmp_path: Path) -> None:
