@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -28,7 +29,8 @@ Hashes = NDArray[np.uint64]
 class ImageIndex:
     """The images of a lake, as two hashes each: of the path, and of path, length and modification time.
 
-    The index takes 16 bytes per image. A path whose hash is not in the index is certainly new.
+    The index takes 16 bytes per image. A path whose hash is not in the index is certainly new. One thread at a time may
+    change it, while others read it.
 
     Parameters
     ----------
@@ -37,8 +39,7 @@ class ImageIndex:
     """
 
     def __init__(self, paths: Hashes, states: Hashes) -> None:
-        self._set(paths, states)
-        self._recent: dict[int, int | None] = {}  # None: the row was deleted
+        self._snapshot = _Snapshot.of(paths, states)
         self.forced_paths: set[str] = set()
 
     @classmethod
@@ -62,7 +63,8 @@ class ImageIndex:
     @property
     def has_duplicates(self) -> bool:
         """Whether a path is in both tables, which happens if a move between them was interrupted."""
-        return bool((self._paths[1:] == self._paths[:-1]).any())
+        paths = self._snapshot.paths
+        return bool((paths[1:] == paths[:-1]).any())
 
     def new_or_changed(self, listing: Iterable[StoredFile]) -> Iterator[StoredFile]:
         """Yield the backlog of a listing: the images that are missing or changed, see `backlog`."""
@@ -90,20 +92,11 @@ class ImageIndex:
     def add(self, files: Sequence[StoredFile]) -> None:
         """Add files whose rows have been written; an earlier state of a path is replaced."""
         paths, states = _hash_files(files)
-        self._recent.update(zip(paths.tolist(), states.tolist(), strict=True))
-        if len(self._recent) > _RECENT:
-            recent = [pair for pair in self._recent.items() if pair[1] is not None]
-            paths, states = np.array(recent, np.uint64).reshape(-1, 2).T
-            kept = ~np.isin(self._paths, np.array(list(self._recent), np.uint64))
-            self._set(
-                np.concatenate([self._paths[kept], paths]),
-                np.concatenate([self._known_states[kept], states]),
-            )
-            self._recent = {}
+        self._update(dict(zip(paths.tolist(), states.tolist(), strict=True)))
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove paths whose rows have been deleted. These images count as new."""
-        self._recent.update(dict.fromkeys(hash_paths(paths).tolist()))
+        self._update(dict.fromkeys(hash_paths(paths).tolist()))
 
     @contextmanager
     def force_reprocess(self, files: Iterable[StoredFile]) -> Iterator[None]:
@@ -114,20 +107,53 @@ class ImageIndex:
         finally:
             self.forced_paths = set()
 
-    def _set(self, paths: Hashes, states: Hashes) -> None:
-        order = np.argsort(paths)
-        self._paths, self._known_states = paths[order], states[order]
+    def _update(self, changes: Mapping[int, int | None]) -> None:
+        self._snapshot = self._snapshot.updated(changes)
 
     def _states_of(self, paths: Hashes) -> Iterator[int | None]:
         """Yield the state hash for each path hash; None if the path is not in the index."""
-        positions = np.searchsorted(self._paths, paths).tolist()
+        snapshot = self._snapshot
+        positions = np.searchsorted(snapshot.paths, paths).tolist()
         for path, position in zip(paths.tolist(), positions, strict=True):
-            if path in self._recent:
-                yield self._recent[path]
-            elif position < len(self._paths) and int(self._paths[position]) == path:
-                yield int(self._known_states[position])
+            if path in snapshot.recent:
+                yield snapshot.recent[path]
+            elif position < len(snapshot.paths) and int(snapshot.paths[position]) == path:
+                yield int(snapshot.states[position])
             else:
                 yield None
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """The content of an index, which is replaced as a whole.
+
+    Attributes
+    ----------
+    paths, states : ndarray of shape (n,), uint64
+        Sorted by path.
+    recent : mapping
+        Later changes: the state by path, None if the row was deleted.
+    """
+
+    paths: Hashes
+    states: Hashes
+    recent: Mapping[int, int | None]
+
+    @classmethod
+    def of(cls, paths: Hashes, states: Hashes) -> _Snapshot:
+        order = np.argsort(paths)
+        return cls(paths[order], states[order], {})
+
+    def updated(self, changes: Mapping[int, int | None]) -> _Snapshot:
+        recent = {**self.recent, **changes}
+        if len(recent) <= _RECENT:
+            return _Snapshot(self.paths, self.states, recent)
+        added = [pair for pair in recent.items() if pair[1] is not None]
+        paths, states = np.array(added, np.uint64).reshape(-1, 2).T
+        kept = ~np.isin(self.paths, np.array(list(recent), np.uint64))
+        return _Snapshot.of(
+            np.concatenate([self.paths[kept], paths]), np.concatenate([self.states[kept], states])
+        )
 
 
 def _read(location: str) -> Iterator[tuple[Hashes, Hashes]]:

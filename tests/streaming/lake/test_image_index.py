@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import itertools
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,6 +90,44 @@ def test_added_file_is_known_in_its_latest_state() -> None:
     assert list(index.new_or_changed([*changed, *files("b")])) == changed
     index.add(changed)
     assert list(index.new_or_changed([*changed, *files("a")])) == files("a")
+
+
+def test_reader_sees_one_state_of_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RECENT", 10)
+    index, known = empty_index(), files(*"abcdefgh")
+    index.add(known)
+    states_of = ImageIndex._states_of
+
+    def add_while_reading(index: ImageIndex, paths: module.Hashes) -> Iterator[int | None]:
+        states = states_of(index, paths)
+        yield next(states)
+        index.add(files(*map(str, range(20))))
+        yield from states
+
+    monkeypatch.setattr(ImageIndex, "_states_of", add_while_reading)
+    assert index.filter_known(known) == known
+
+
+def test_reader_is_right_while_another_thread_adds_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RECENT", 10)
+    index, known = empty_index(), files(*map(str, range(200)))
+    index.add(known)
+    stopped = threading.Event()
+
+    def add() -> None:
+        for number in itertools.count():
+            if stopped.is_set():
+                return
+            index.add(files(*(f"{number} {i}" for i in range(11))))
+
+    adding = threading.Thread(target=add)
+    adding.start()
+    try:
+        for _ in range(100):
+            assert index.filter_known(known) == known
+    finally:
+        stopped.set()
+        adding.join()
 
 
 def test_many_added_files_are_merged_into_sorted_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
