@@ -125,14 +125,21 @@ class MicroBatch:
         paths: dict[str, set[str]] = defaultdict(set)
         for row in computed.verdicts:
             paths[row.outcome].add(row.path)
+        written = paths[Outcome.FEATURES] | paths[Outcome.QUARANTINE]
+        # If a write fails, some rows may be in the tables: the stream may continue, and must look them up.
+        self.image_index.invalidate(sorted(written))
         written_by: Writer | None = None
         if computed.frame is not None:
             try:
                 written_by = self._write(computed, paths, batch)
             finally:
                 computed.release()
-        written = paths[Outcome.FEATURES] | paths[Outcome.QUARANTINE]
-        self.image_index.add([file for file in computed.files if file.path in written])
+        self.image_index.add(
+            [
+                *(file for file in computed.existing["current"] if file.path not in written),
+                *(file for file in computed.files if file.path in written),
+            ]
+        )
         return BatchResult(
             batch,
             written_by.seconds_to_commit() if written_by else time.time() - computed.started,

@@ -20,6 +20,7 @@ from streaming.storage.retry import retry_transient
 
 _CHUNK = 10_000
 _RECENT = 200_000
+_UNKNOWN_STATE = 0  # the hash of no image, but for one in 10^19
 #: SQL for the columns that identify the state of an image in a table; see `file_of_row`.
 STATE_COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us"
 
@@ -97,6 +98,13 @@ class ImageIndex:
     def remove(self, paths: Sequence[str]) -> None:
         """Remove paths whose rows have been deleted. These images count as new."""
         self._update(dict.fromkeys(hash_paths(paths).tolist()))
+
+    def invalidate(self, paths: Sequence[str]) -> None:
+        """Mark paths whose rows are about to be written or deleted, until `add` or `remove`.
+
+        If the write fails, these images count as changed, and their rows are looked up in the tables.
+        """
+        self._update(dict.fromkeys(hash_paths(paths).tolist(), _UNKNOWN_STATE))
 
     @contextmanager
     def force_reprocess(self, files: Iterable[StoredFile]) -> Iterator[None]:

@@ -39,6 +39,8 @@ def forget(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, J
     lake = context.lake
     in_table = {table: existing_paths(table, paths) for table in (lake.features, lake.quarantine)}
     known = set().union(*in_table.values())
+    if context.image_index:
+        context.image_index.invalidate(sorted(known))
     for table, names in in_table.items():
         if names:
             Writer(context.spark, table, {"forgotten": len(known)}).delete(sorted(names))
@@ -61,6 +63,7 @@ def delete_rows(
     """
     if not paths:
         return
+    index.invalidate(paths)
     for table in (lake.features, lake.quarantine):
         Writer(spark, table, {count_name: len(paths)}).delete(list(paths))
     index.remove(paths)

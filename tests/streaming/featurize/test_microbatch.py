@@ -247,3 +247,27 @@ def test_unreadable_storage_fails_batch_with_one_line_error(
         process(micro, files)
     assert str(translate_exception(caught.value)).startswith(f"file:{tmp_path}/")
     assert versions(micro.lake) == before
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_stream_continues_after_failed_commit_without_duplicates(
+    micro: MicroBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    upsert = Writer.upsert
+
+    def fail(writer: Writer, new: DataFrame, *, merge: bool) -> None:
+        if not before or writer.location.endswith("/quarantine"):
+            upsert(writer, new, merge=merge)
+        if writer.location.endswith("/features"):
+            raise OSError("the response was lost")
+
+    files = put_all(tmp_path, {"Fig/good.jpg": jpeg(1), "Fig/bad.jpg": GARBAGE})
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "upsert", fail)
+        with pytest.raises(OSError, match="lost"):
+            process(micro, files)
+    assert set(micro.image_index.new_or_changed(files)) == set(files)
+    result = process(micro, files)
+    assert (result.written, result.skipped) == ((1, 1) if before else (0, 2))
+    assert tables(micro, tmp_path) == (["Fig/good.jpg"], ["Fig/bad.jpg"])
+    assert not list(micro.image_index.new_or_changed(files))

@@ -130,6 +130,23 @@ def test_reader_is_right_while_another_thread_adds_files(monkeypatch: pytest.Mon
         adding.join()
 
 
+def test_invalidated_path_is_known_and_changed_until_it_is_added_or_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_RECENT", 3)
+    index, both = empty_index(), files("a", "b")
+    index.add(files("a"))
+    index.invalidate([file.path for file in both])
+    for _ in range(2):
+        assert index.filter_known(both) == both
+        assert list(index.backlog(both)) == [(file, True) for file in both]
+        index.add(files("c", "d", "e"))  # merged into the arrays
+    index.add(files("a"))
+    index.remove([both[1].path])
+    assert index.filter_known(both) == files("a")
+    assert list(index.backlog(both)) == [(both[1], False)]
+
+
 def test_many_added_files_are_merged_into_sorted_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RECENT", 10)
     index = empty_index()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
 from streaming.delta.tables import read_table
 from streaming.delta.writer import Writer
+from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
-from streaming.maintenance.forget import forget
+from streaming.maintenance import forget as module
+from streaming.maintenance.forget import delete_rows, forget
+from streaming.storage.interface import StoredFile
 from support.lakes.operation_context import ingest_all, open_context
 from support.lakes.small_lakes import GARBAGE, below, jpeg, photos, put, put_all, version, versions
 
@@ -84,3 +89,16 @@ def test_features_of_replaced_or_deleted_image_remain_in_earlier_versions(
     assert below(tmp_path, lake.features) == []
     assert version(lake.features) <= before + 2  # at most one commit per delete
     assert vector(spark, lake, "a.jpg", first) == old
+
+
+def test_images_are_looked_up_if_only_one_table_lost_their_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = StoredFile("file:/x/a.jpg", 5, 7)
+    index = ImageIndex(*(np.empty(0, np.uint64) for _ in range(2)))
+    index.add([file])
+    monkeypatch.setattr(module, "Writer", Mock(side_effect=[Mock(), OSError("disk full")]))
+    with pytest.raises(OSError, match="disk full"):
+        delete_rows(Mock(), Lake("file:/lake"), index, [file.path], "removed")
+    assert list(index.backlog([file])) == [(file, True)]
+    assert index.filter_known([file]) == [file]
