@@ -9,7 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from streaming.outcomes import Outcome, Reason
-from streaming.storage.interface import StoredFile, TransientError, is_below, is_s3
+from streaming.storage.interface import (
+    StoredFile,
+    TooManyBytesError,
+    TransientError,
+    is_below,
+    is_s3,
+)
 from streaming.storage.open import open_storage
 from streaming.storage.retry import RETRY_TIMEOUT, retry_transient, thread_retry_count
 
@@ -63,6 +69,8 @@ def _fetch(
         content = retry_transient(lambda: _read(file, boundary), retry_timeout)
     except FileNotFoundError:
         return FetchedImage(file, Outcome.DELETED)
+    except TooManyBytesError:  # it has grown since it was listed
+        return FetchedImage(file, Outcome.CHANGING)
     except PermissionError as error:
         return FetchedImage(
             file, Outcome.QUARANTINE, reason=Reason.ACCESS_DENIED, detail=str(error)
@@ -75,14 +83,14 @@ def _fetch(
 
 
 def _read(file: StoredFile, boundary: str | None) -> bytes:
-    """Read a file; raise TransientError if fewer bytes arrive than the unchanged file has.
+    """Read a file, and no more bytes than it had; raise TransientError if fewer arrive than the unchanged file has.
 
     S3 reports a missing object as access denied unless the caller may list the whole bucket; permission to list a
     prefix does not suffice. So the listing decides which of the two it is.
     """
     storage = open_storage(file.path)
     try:
-        content = storage.read_once(file.path, boundary)
+        content = storage.read_once(file.path, boundary, file.length)
     except PermissionError:
         if is_s3(file.path) and not _is_listed(file.path):
             raise FileNotFoundError(file.path) from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +49,9 @@ class FlakyStorage(LocalStorage):
         if self.errors:
             raise self.errors.pop()
         self.truncated_reads -= 1
-        return super().read_once(path, within)[: 2 if self.truncated_reads >= 0 else None]
+        return super().read_once(path, within, max_bytes)[
+            : 2 if self.truncated_reads >= 0 else None
+        ]
 
 
 @dataclass
@@ -61,7 +65,7 @@ class BrokenStorage(LocalStorage):
     ) -> bytes:
         if path in self.paths:
             raise TransientError(f"{path}: unavailable")
-        return super().read_once(path)
+        return super().read_once(path, within, max_bytes)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, storage: LocalStorage) -> None:
@@ -140,6 +144,18 @@ def test_access_denied_is_quarantined_with_detail(
 def test_file_of_other_size_than_listed_is_changing(image: StoredFile, listed: int) -> None:
     fetched = fetch_image(StoredFile(image.path, listed, image.modified_ms), LIMIT)
     assert (fetched.outcome, fetched.content) == (Outcome.CHANGING, b"")
+
+
+def test_file_that_has_grown_is_not_read_to_its_end(image: StoredFile) -> None:
+    os.truncate(image.path.removeprefix("file:"), 64 * 2**20)  # without writing its blocks
+    tracemalloc.start()
+    try:
+        assert fetch_image(image, LIMIT).outcome is Outcome.CHANGING
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    listed = LocalStorage().stat(image.path)
+    assert fetch_image(listed, LIMIT).reason is Reason.TOO_MANY_BYTES
 
 
 def test_empty_file_is_passed_to_decoder(tmp_path: Path) -> None:
