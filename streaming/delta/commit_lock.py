@@ -14,28 +14,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from streaming.storage.interface import is_s3, local_path
+from streaming.storage.write_file import open_lock_file
 
 log = logging.getLogger(__name__)
+
+#: Name of the lock file, beside the tables of a lake.
+LOCK_FILE = "commit-lock"
 
 
 @contextmanager
 def commit_lock(location: str) -> Iterator[None]:
-    """Hold an exclusive lock on the folder that contains a table; wait for it if another process holds it.
+    """Hold an exclusive lock on a file beside a table; wait for it if another process holds it.
 
-    The lock does nothing for tables on S3, or if the file system does not support locks.
+    NFS lets hosts exclude each other only by a lock on a regular file that is open for writing; that of a folder is
+    known to its host only. The file is never deleted: a process may wait for it. Nothing is locked on S3, nor,
+    with a warning, if the file system does not support locks.
     """
     if is_s3(location):
         yield
         return
     folder = local_path(location).parent
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = open_lock_file(folder / LOCK_FILE, create=True)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
-            log.debug(
-                "%s: commits are not locked, the file system does not support it (%s)",
+            log.warning(
+                "%s: concurrent commits are not prevented: the file system does not support locks (%s)",
                 folder,
                 error,
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streaming.delta.commit_lock import LOCK_FILE
 from streaming.delta.tables import create_table, is_table
 from streaming.errors import ExternalError, LakeError
 from streaming.lake.format_version import FILE, LakeFormat, check_format, read_format, write_format
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # `pomona status` does not import Spark
 
 _SOURCES = "sources.json"
 _OWN_NAMES = {FILE, "features", "quarantine", "refits", "checkpoints", "models", "reduced"}
-_OWN_NAMES |= {"arrivals", "requests", "tags", "lease.json", "lease-java", _SOURCES}
+_OWN_NAMES |= {"arrivals", "requests", "tags", "lease.json", "lease-java", LOCK_FILE, _SOURCES}
 # delta-rs rejects control characters, decodes percent escapes twice, and takes a backslash for a slash; Delta's builder
 # of tables does not escape a backtick. For folders, delta-rs panics if a change data feed is read and the path has
 # characters that URLs do not encode.
