@@ -29,6 +29,9 @@ _ESCAPED_BYTE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")  # a byte that is not valid UTF-8, in a string of `os`
 _GLOB_CHARACTER = re.compile(r"([\\*?\[\]{}])")
 
+#: The years 1900 to 9999, which Spark 3.5 writes and `datetime` has in each time zone. Some file systems store others.
+EARLIEST_MS, LATEST_MS = -2_208_988_800_000, 253_402_214_400_000
+
 
 class NotRegularFileError(FileNotFoundError):
     """The path names a folder, FIFO, socket or device, not a file."""
@@ -48,11 +51,24 @@ class TransientError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a listing: URI, length in bytes, modification time in milliseconds since 1970."""
+    """One file of a listing: URI, length in bytes, modification time in milliseconds since 1970.
+
+    The time is between `EARLIEST_MS` and `LATEST_MS`, and in whole seconds on S3: some servers list milliseconds, but
+    HTTP, in which they answer other requests, has none.
+    """
 
     path: str
     length: int
     modified_ms: int
+
+    def __post_init__(self) -> None:
+        time = self.modified_ms
+        if not EARLIEST_MS <= time <= LATEST_MS:
+            time = max(EARLIEST_MS, min(time, LATEST_MS))
+        if is_s3(self.path):
+            time -= time % 1000
+        if time != self.modified_ms:
+            object.__setattr__(self, "modified_ms", time)
 
 
 class Unlisted(StrEnum):

@@ -6,11 +6,14 @@ import os
 import random
 import re
 import threading
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streaming.errors import LakeError, UsageError
+from streaming.lake.image_index import ImageIndex
 from streaming.storage.interface import (
     StoredFile,
     from_spark,
@@ -107,6 +110,24 @@ def test_listing_has_uri_length_and_time_in_milliseconds(tmp_path: Path, name: s
     assert list(storage.list(f"file:{tmp_path}")) == [expected]
     assert storage.stat(expected.path) == expected
     assert storage.read(expected.path, None) == b"12345"
+
+
+@pytest.mark.parametrize("seconds", [-(2**62), -(10**10), 254_402_300_800, 2**62])
+def test_any_modification_time_can_be_stored(seconds: int) -> None:
+    file = StoredFile("file:/x/a.jpg", 1, seconds * 1000)
+    assert file == StoredFile("file:/x/a.jpg", 1, seconds * 1001)
+    at = datetime.fromtimestamp(file.modified_ms / 1000, UTC)
+    assert at.year == (1900 if seconds < 0 else 9999)
+    for hours in (-14, 14):
+        at.astimezone(timezone(timedelta(hours=hours)))
+    index = ImageIndex(*(np.empty(0, np.uint64) for _ in range(2)))
+    assert list(index.new_or_changed([file])) == [file]
+
+
+def test_times_on_s3_are_whole_seconds() -> None:
+    listed = StoredFile("s3a://fruits/a.jpg", 1, 1_700_000_000_123)  # MinIO
+    assert listed == StoredFile("s3a://fruits/a.jpg", 1, 1_700_000_000_000)
+    assert StoredFile("file:/a.jpg", 1, 1_700_000_000_123).modified_ms == 1_700_000_000_123
 
 
 def test_listing_of_missing_folder_is_empty(tmp_path: Path) -> None:
