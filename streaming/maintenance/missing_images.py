@@ -101,7 +101,7 @@ def find_deleted_images(
     Raises
     ------
     TransientError
-        If the existence of an image could not be checked.
+        If the existence of an image on S3 could not be checked.
     """
     listed = np.sort(snapshot.paths)
     rows, missing = 0, list[str]()

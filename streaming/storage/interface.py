@@ -114,7 +114,8 @@ class Storage(Protocol):
     def exists(self, path: str) -> bool:
         """Return whether the parent folder lists a file, even if the file itself is not readable.
 
-        Raises PermissionError or TransientError if the folder cannot be listed.
+        Raises PermissionError or, on S3, TransientError if the folder cannot be listed. A local file of which the file
+        system reports an error counts as existing.
         """
 
     def check_readable(self, path: str, within: str | None) -> None:

@@ -32,15 +32,10 @@ from streaming.storage.write_file import move_file, replace_file
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 10  # to resolve a path whose links change
-# Errors of a path that names no file: a parent is not a folder (any more), a link loop, a folder in its place.
-_NO_SUCH_FILE = {
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.ELOOP,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ENXIO,
-}
+# Errors of a path that names nothing: a parent is not a folder (any more), a link loop.
+_NO_SUCH_NAME = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+# Errors of a path that names no file: also a folder, a socket or a FIFO in its place.
+_NO_SUCH_FILE = _NO_SUCH_NAME | {errno.EISDIR, errno.ENXIO}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +191,17 @@ class LocalStorage:
         return _stored_file(path, _require_regular(path, status))
 
     def exists(self, path: str) -> bool:
-        """Return whether the name exists, including broken links; raise if that cannot be determined."""
+        """Return whether the name exists, including broken links; True if the file system fails to say.
+
+        A folder above it that cannot be entered raises PermissionError. A row must not be deleted, nor the stream be
+        ended, because a disk or network drive has an error at one image.
+        """
         try:
             os.lstat(local_path(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return False
         except PermissionError:
             raise
         except OSError as error:
-            raise TransientError(f"{path}: {error}") from error
+            return error.errno not in _NO_SUCH_NAME
         return True
 
     def check_readable(self, path: str, within: str | None) -> None:

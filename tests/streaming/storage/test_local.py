@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -169,6 +170,26 @@ def test_error_of_the_disk_is_transient(monkeypatch: pytest.MonkeyPatch, root: P
         patch.setattr(os, "fstat", fail)
         with pytest.raises(TransientError, match="Input/output error"):
             LocalStorage().read_once(f"file:{root}/Fig/a.jpg")
+
+
+def test_image_of_a_row_exists_only_if_its_name_can_exist(root: Path) -> None:
+    exists = LocalStorage().exists
+    assert exists(f"file:{root}/Fig/a.jpg")
+    assert exists(f"file:{root}/Fig/dangling.jpg")
+    assert exists(f"file:{root}/Fig/itself.jpg")
+    for name in ("Fig/none.jpg", "Fig/a.jpg/b.jpg", "Fig/itself.jpg/a.jpg", "x" * 300 + ".jpg"):
+        assert not exists(f"file:{root}/{name}")
+    with unprivileged(), pytest.raises(PermissionError):
+        exists(f"file:{root}/lost+found/c.jpg")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_image_that_the_disk_cannot_find_counts_as_existing(
+    monkeypatch: pytest.MonkeyPatch, root: Path, number: int
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", Mock(side_effect=OSError(number, os.strerror(number))))
+        assert LocalStorage().exists(f"file:{root}/Fig/a.jpg")
 
 
 def create_links_out(folder: Path) -> Path:
