@@ -29,6 +29,8 @@ THREADS_LOCAL = 1
 THREADS_S3 = 8
 #: Limit in bytes of the files that a worker keeps in memory. A longer file is read alone, without prefetching others.
 ONE_BY_ONE_ABOVE = 32 * 2**20
+# Seconds by which the clock of a file server may be ahead, as for Kerberos.
+_MAX_CLOCK_SKEW = 300.0
 
 
 @dataclass(frozen=True)
@@ -181,5 +183,9 @@ def find_boundary(path: str, boundaries: Sequence[str]) -> str | None:
 
 
 def is_recently_modified(file: StoredFile, settle: float) -> bool:
-    """Return whether a local file was modified less than `settle` seconds ago; objects on S3 appear complete."""
-    return not is_s3(file.path) and 0 <= time.time() - file.modified_ms / 1000 < settle
+    """Return whether a local file was modified less than `settle` seconds ago; objects on S3 appear complete.
+
+    A file server whose clock is ahead dates new files in the future, so these count as recent up to a limit.
+    """
+    age = time.time() - file.modified_ms / 1000
+    return not is_s3(file.path) and settle > 0 and -_MAX_CLOCK_SKEW <= age < settle

@@ -33,9 +33,13 @@ class PendingFiles:
 
     def add_recently_modified(self, files: Iterable[StoredFile]) -> None:
         """Add those of the files whose last modification is less than `settle` seconds ago."""
+        now = time.time()
         for file in files:
             if is_recently_modified(file, self._settle):
-                self._due_at[file.path] = file.modified_ms / 1000 + self._settle
+                modified = min(
+                    file.modified_ms / 1000, now
+                )  # the clock of a file server may be ahead
+                self._due_at[file.path] = modified + self._settle
 
     def add_changing(self, paths: Collection[str]) -> None:
         """Add files that changed while they were read."""

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from streaming.images import fetch as module
-from streaming.images.fetch import SHORT_RETRY_TIMEOUT, FetchedImage, fetch_image, prefetch_images
+from streaming.images.fetch import (
+    SHORT_RETRY_TIMEOUT,
+    FetchedImage,
+    fetch_image,
+    is_recently_modified,
+    prefetch_images,
+)
 from streaming.outcomes import Outcome, Reason
 from streaming.storage.interface import StoredFile, TransientError
 from streaming.storage.local import LocalStorage
@@ -209,3 +215,17 @@ def test_prefetch_reads_only_a_few_files_ahead(
     monkeypatch.setattr(module, "open_storage", lambda uri: ShortFiles())
     next(prefetch_images(listing(), LIMIT))
     assert listed <= 10
+
+
+@pytest.mark.parametrize(
+    ("age", "recent"),
+    [(0, True), (1.9, True), (2.1, False), (-0.5, True), (-290, True), (-310, False)],
+)
+def test_file_is_recent_also_if_clock_of_server_is_ahead(
+    monkeypatch: pytest.MonkeyPatch, age: float, recent: bool
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
+    modified_ms = round((1_700_000_000 - age) * 1000)
+    assert is_recently_modified(StoredFile("file:/x/a.jpg", 5, modified_ms), 2.0) is recent
+    assert not is_recently_modified(StoredFile("s3a://x/a.jpg", 5, modified_ms), 2.0)
+    assert not is_recently_modified(StoredFile("file:/x/a.jpg", 5, modified_ms), 0.0)
