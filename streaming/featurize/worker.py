@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -172,7 +173,7 @@ def featurize_partitions(
     """Return the rows of the images (`OUTPUT_DDL`), which `count` Spark tasks compute when the frame is read.
 
     The file names are pickled with the function. As rows they would need a shuffle, which costs a second of all
-    cores in each micro-batch.
+    cores in each micro-batch. Every task gets the names of all tasks, and unpickles only its own.
 
     Parameters
     ----------
@@ -184,13 +185,13 @@ def featurize_partitions(
     count : int
         Number of Spark tasks.
     """
-    partitions = [tasks[i::count] for i in range(count)]
+    partitions = [pickle.dumps(tasks[i::count]) for i in range(count)]
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         raise_oom_score()
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                yield from featurize(partitions[number])
+                yield from featurize(pickle.loads(partitions[number]))
 
     return spark.range(0, count, 1, count).mapInArrow(run, OUTPUT_DDL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark import cloudpickle
 from pyspark.sql import Row
 
 from streaming.engines import gpu
@@ -176,3 +178,24 @@ def test_each_image_is_in_one_round_robin_partition(
     assert [len(partition) for partition in partitions] == [4, 3, 3]
     assert {task for partition in partitions for task in partition} == set(tasks)
     assert list(partitions[1]) == tasks[1::3]
+
+
+def test_task_unpickles_only_its_own_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [(StoredFile(f"file:/x/{number}.jpg", 1, 0), 1) for number in range(10)]
+    ids = pa.RecordBatch.from_pydict({"id": [1]})
+    pickled = bytearray()
+    frame = SimpleNamespace(mapInArrow=lambda run, ddl: pickled.extend(cloudpickle.dumps(run)))
+    session: Any = SimpleNamespace(range=lambda *args: frame)
+    monkeypatch.setattr(worker, "raise_oom_score", lambda: None)
+    featurize_partitions(session, iter, tasks, 3)
+
+    unpickled, set_state = [], vars(StoredFile)["__setstate__"]
+
+    def count(file: StoredFile, state: Any) -> None:
+        set_state(file, state)
+        unpickled.append(file)
+
+    monkeypatch.setattr(StoredFile, "__setstate__", count)
+    run = pickle.loads(pickled)
+    assert list(run([ids])) == tasks[1::3]
+    assert unpickled == [file for file, _ in tasks[1::3]]
