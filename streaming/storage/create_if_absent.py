@@ -1,14 +1,19 @@
 """Create a small file only if it does not exist.
 
-Uses a hard link locally and ``If-None-Match`` on S3. Returns False if another writer was first.
+Uses a hard link locally and ``If-None-Match`` on S3. Returns False if another writer was first. On a file system
+without hard links (exFAT, some network drives), a reader may see a part of the file for a moment.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
 from streaming.storage.interface import TransientError, is_s3, local_path
-from streaming.storage.write_file import new_file
+from streaming.storage.write_file import create_file, new_file
+
+# Errors of `link` on file systems that have no hard links.
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 
 
 def create_if_absent(path: str, content: bytes) -> bool:
@@ -41,7 +46,12 @@ def _link(path: str, content: bytes) -> bool:
         with new_file(target) as (temporary, file):
             file.write(content)
             file.flush()
-            os.link(temporary, target)
+            try:
+                os.link(temporary, target)
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS:
+                    raise
+                create_file(target, content)
         return True
     except FileExistsError:
         return False

@@ -43,6 +43,17 @@ def new_file(target: Path, mode: int = 0o666) -> Iterator[tuple[Path, BinaryIO]]
         temporary.unlink(missing_ok=True)
 
 
+def create_file(target: Path, content: bytes, mode: int = 0o666) -> None:
+    """Create a file, and delete it if that fails; FileExistsError if it exists. Readers may see a part of it."""
+    descriptor = os.open(target, _CREATE, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
 def replace_file(target: Path, content: bytes, mode: int = 0o666) -> None:
     """Create or replace a file atomically, so that readers never see a part of it; a link is replaced, not followed."""
     with new_file(target, mode) as (temporary, file):

@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,7 +17,13 @@ from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease, lease_owner
 from streaming.storage.create_if_absent import create_if_absent
 from streaming.storage.local import LocalStorage
-from streaming.storage.write_file import is_replaceable, move_file, open_lock_file, replace_file
+from streaming.storage.write_file import (
+    create_file,
+    is_replaceable,
+    move_file,
+    open_lock_file,
+    replace_file,
+)
 
 REPOSITORY = Path(__file__).parents[3]
 #: Modules that write without `streaming.storage.write_file`: into folders that this process has just created with a
@@ -55,6 +62,31 @@ def test_link_in_place_of_file_is_not_followed(
     write(path)
     assert victim.read_bytes() == b"untouched"
     assert not list(victim.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_file_is_created_once_on_file_system_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "link", Mock(side_effect=OSError(number, os.strerror(number))))
+    path = tmp_path / "tags" / "a.json"
+    assert create_if_absent(f"file:{path}", b"first")
+    assert not create_if_absent(f"file:{path}", b"second")
+    assert path.read_bytes() == b"first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_file_that_could_not_be_written_is_not_left_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int, mode: str) -> None:
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, "disk full")
+
+    monkeypatch.setattr(os, "fdopen", fail)
+    with pytest.raises(OSError, match="disk full"):
+        create_file(tmp_path / "a.json", b"content")
+    assert not list(tmp_path.iterdir())
 
 
 def test_temporary_file_is_created_and_never_opened(
