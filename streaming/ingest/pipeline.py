@@ -42,6 +42,7 @@ from streaming.sources.selection import Selection, write_selection
 from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_below, is_s3, local_path
+from streaming.storage.local import lies_inside
 
 
 def ingest(
@@ -232,11 +233,14 @@ def check_disjoint(source: Source, lake: Lake) -> None:
         (lake.root, "lake", source.root, "source"),
         (source.root, "source", lake.root, "lake"),
     ):
-        if is_below(f"{_resolve_links(inner)}/", _resolve_links(outer)):
+        if _lies_inside(inner, outer):
             raise LakeError(
                 f"the {inner_kind} {inner} lies inside the {outer_kind} {outer}: choose a folder outside of it"
             )
 
 
-def _resolve_links(root: str) -> str:
-    return root if is_s3(root) else os.path.realpath(local_path(root))
+def _lies_inside(inner: str, outer: str) -> bool:
+    """Return whether a location is another one or below it, also under another name of the same folder."""
+    if is_s3(inner) or is_s3(outer):
+        return is_below(f"{inner}/", outer)
+    return lies_inside(os.path.realpath(local_path(inner)), os.path.realpath(local_path(outer)))

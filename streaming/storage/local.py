@@ -104,6 +104,20 @@ def root_folder(prefix: str) -> Folder:
     return Folder(root, _folder_keys_from(root))
 
 
+def lies_inside(path: str, folder: str) -> bool:
+    """Return whether a path is a folder or below it; both without links.
+
+    If the file system ignores case, or a folder is mounted twice, a folder has several such paths.
+    """
+    if is_below(f"{path}/", folder):
+        return True
+    try:
+        key = _folder_key(os.stat(folder))
+    except OSError:
+        return False
+    return key[1] != 0 and key in _folder_keys_from(path)
+
+
 def list_folder(
     folder: Folder,
     rules: ListingRules,

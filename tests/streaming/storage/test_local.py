@@ -16,7 +16,7 @@ import pytest
 
 from streaming.errors import LakeError
 from streaming.storage.interface import OutsideFolderError, TransientError, Unlisted
-from streaming.storage.local import LocalStorage
+from streaming.storage.local import LocalStorage, lies_inside
 from support.faults.failing_listing import fail_listing
 from support.faults.unusual_entries import (
     IMAGES,
@@ -170,6 +170,18 @@ def test_error_of_the_disk_is_transient(monkeypatch: pytest.MonkeyPatch, root: P
         patch.setattr(os, "fstat", fail)
         with pytest.raises(TransientError, match="Input/output error"):
             LocalStorage().read_once(f"file:{root}/Fig/a.jpg")
+
+
+def test_folder_lies_inside_another_one_by_any_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "images").symlink_to("Images")  # as if the file system ignored case
+    assert lies_inside(f"{tmp_path}/Images/new/lake", f"{tmp_path}/Images")
+    assert lies_inside(f"{tmp_path}/images/new/lake", f"{tmp_path}/Images")
+    assert lies_inside(f"{tmp_path}/Images", f"{tmp_path}/images")
+    assert lies_inside("/tmp", "/")
+    assert not lies_inside(f"{tmp_path}/Images 2", f"{tmp_path}/Images")
+    assert not lies_inside(f"{tmp_path}", f"{tmp_path}/Images")
+    assert not lies_inside(f"{tmp_path}/Images", f"{tmp_path}/new")
 
 
 def test_image_of_a_row_exists_only_if_its_name_can_exist(root: Path) -> None:
