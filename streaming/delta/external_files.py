@@ -24,6 +24,7 @@ from streaming.delta.log import (
     EXTERNAL_FILES,
     MAX_CONCURRENT_READS,
     is_external_permitted,
+    last_checkpoint,
     list_log,
     parse_actions,
     read_log_file,
@@ -98,7 +99,7 @@ def _segment(location: str, version: int | None) -> list[StoredFile]:
         If a commit is missing between others: delta-rs waits forever if the gap is large.
     """
     for _ in range(2):  # two commits that are written during a listing can look like a gap
-        checkpoints, commits = _select(list_log(location), version)
+        checkpoints, commits = _select(_list_from_checkpoint(location, version), version)
         numbers = sorted(number for number, file in commits if "compacted" not in file.path)
         gaps = [(a + 1, b) for a, b in pairwise(numbers) if b != a + 1]
         if not gaps:
@@ -108,6 +109,19 @@ def _segment(location: str, version: int | None) -> list[StoredFile]:
         f"{location}: its log has no version {missing}, but version {present}: restore the missing versions, or delete "
         "the file of the later one if Pomona did not write it"
     )
+
+
+def _list_from_checkpoint(location: str, version: int | None) -> Iterable[StoredFile]:
+    """Return the files of a log from its last checkpoint on, or all of them if the version is older.
+
+    On S3, a page of a listing has 1,000 files, and the log keeps the commits of ten years.
+    """
+    first = last_checkpoint(location)
+    if first and (version is None or first <= version):
+        files = list(list_log(location, first))
+        if any(file.path.endswith(f"/{first:020}.checkpoint.parquet") for file in files):
+            return files
+    return list_log(location)
 
 
 def _select(

@@ -131,14 +131,30 @@ class Commit:
         return _commit_time(self.file, info, content), info
 
 
-def list_log(location: str) -> Iterator[StoredFile]:
-    """Yield the files in the log of a table, in any order; none if there is no table.
+def list_log(location: str, first: int = 0) -> Iterator[StoredFile]:
+    """Yield the files in the log of a table from a version on, in any order; none if there is no table.
 
     Links out of the table are followed only if the user permits external files.
     """
     return open_storage(location).list(
-        f"{location}/_delta_log", follow_outside=is_external_permitted(), within=location
+        f"{location}/_delta_log",
+        follow_outside=is_external_permitted(),
+        within=location,
+        start_after=f"{first:020}" if first else "",
     )
+
+
+def last_checkpoint(location: str) -> int:
+    """Return the version of the checkpoint that the log names as its last one; 0 if it names none.
+
+    This is a hint: the checkpoint may be missing, and later ones may exist.
+    """
+    try:
+        content = read_log_file(f"{location}/_delta_log/_last_checkpoint")
+        version: int = parse_document(content, {"version": int})["version"]
+    except (FileNotFoundError, InvalidDocumentError):
+        return 0
+    return max(version, 0)
 
 
 def read_log_file(path: str) -> bytes:

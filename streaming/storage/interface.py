@@ -100,8 +100,11 @@ class Storage(Protocol):
         *,
         follow_outside: bool = False,
         within: str | None = None,
+        start_after: str = "",
     ) -> Iterator[StoredFile]:
         """Yield all files below a prefix, in any order; none if the prefix does not exist.
+
+        `start_after` is a name: files directly below the prefix are skipped up to, and including, this name.
 
         Entries that are not listed are passed to `on_unlisted`. Without it, they are logged, but a folder or entry that
         cannot be read raises PermissionError or TransientError: the listing of a lake is complete, or fails. Links that

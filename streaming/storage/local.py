@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -181,6 +181,7 @@ class LocalStorage:
         *,
         follow_outside: bool = False,
         within: str | None = None,
+        start_after: str = "",
     ) -> Iterator[StoredFile]:
         """Walk the folder: regular files, and links to them.
 
@@ -190,9 +191,12 @@ class LocalStorage:
         rules = ListingRules.below(
             prefix, on_unlisted, follow_outside=follow_outside, within=within
         )
-        pending = [root_folder(prefix)]
+        root = root_folder(prefix)
+        pending = [root]
         while pending:
-            for _, found in list_folder(pending.pop(), rules):
+            folder = pending.pop()
+            select = partial(_names_after, start_after) if folder is root and start_after else iter
+            for _, found in list_folder(folder, rules, select):
                 if isinstance(found, Folder):
                     pending.append(found)
                 else:
@@ -272,6 +276,10 @@ class LocalStorage:
     def move_tree(self, prefix: str, destination: str) -> None:
         """Rename a folder."""
         os.rename(local_path(prefix), local_path(destination))
+
+
+def _names_after(name: str, entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+    return (entry for entry in entries if entry.name > name)
 
 
 def _delete(path: Path) -> None:

@@ -34,16 +34,19 @@ class S3Storage:
         *,
         follow_outside: bool = False,
         within: str | None = None,
+        start_after: str = "",
     ) -> Iterator[StoredFile]:
         """Yield all objects below a prefix, ordered by key; FileNotFoundError if the bucket does not exist."""
-        for found in self._list_objects(prefix):
+        for found in self._list_objects(prefix, start_after):
             if not found.path.endswith("/"):
                 yield found
 
-    def _list_objects(self, prefix: str) -> Iterator[StoredFile]:
+    def _list_objects(self, prefix: str, start_after: str = "") -> Iterator[StoredFile]:
         """Yield all objects below a prefix, also the marker objects that S3A creates for folders."""
         bucket, key = bucket_and_key(prefix)
         parameters = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
+        if start_after:
+            parameters["StartAfter"] = f"{parameters['Prefix']}{start_after}"
         while True:
             page = call_with_retries(prefix, lambda: self._client.list_objects_v2(**parameters))
             for entry in page.get("Contents", ()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from streaming.delta.tables import read_table
 from streaming.delta.writer import Writer
 from streaming.errors import LakeError
 from streaming.lake.layout import Lake
+from streaming.storage.interface import StoredFile
 
 OUTSIDE = r"outside of the table.*POMONA_EXTERNAL_FILES=1"
 # A name of a deletion vector: 20 characters of an encoded UUID.
@@ -277,3 +278,57 @@ def test_spark_reads_no_file_outside_of_table(
         with pytest.raises(LakeError, match=OUTSIDE):
             read()
     assert read_table(spark, lake.features, 0).count() == 0
+
+
+@pytest.fixture
+def long_log(table: Path) -> Path:
+    """A table of 12 versions with a checkpoint of version 10."""
+    for number in range(1, 12):
+        deltalake.write_deltalake(str(table), pa.table({"path": [str(number)]}), mode="append")
+        if number == 10:
+            deltalake.DeltaTable(str(table)).create_checkpoint()
+    return table
+
+
+def listed_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the names of the files of each listing of a log."""
+    names, list_log = list[str](), external_files.list_log
+
+    def record(location: str, first: int = 0) -> Iterator[StoredFile]:
+        for file in list_log(location, first):
+            names.append(file.path.rpartition("/")[2])
+            yield file
+
+    monkeypatch.setattr(external_files, "list_log", record)
+    return names
+
+
+def test_log_is_listed_from_its_last_checkpoint(
+    long_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = listed_names(monkeypatch)
+    check_files(f"file:{long_log}")
+    expected = {f"{10:020}.checkpoint.parquet", f"{10:020}.json", f"{11:020}.json"}
+    assert set(names) == expected | {"_last_checkpoint"}
+    names.clear()
+    check_files(f"file:{long_log}", 3)
+    assert len(names) == 14
+    plant(long_log, 11, {"add": {"path": "/etc/passwd"}})
+    assert_rejected(long_log)
+
+
+@pytest.mark.parametrize("hint", ["", "no JSON", "{}", '{"version": -1}', '{"version": 5}', None])
+def test_log_is_listed_completely_if_the_hint_is_wrong(
+    long_log: Path, monkeypatch: pytest.MonkeyPatch, hint: str | None
+) -> None:
+    file = long_log / "_delta_log" / "_last_checkpoint"
+    if hint is None:
+        file.unlink()
+    else:
+        file.write_text(hint)
+    names = listed_names(monkeypatch)
+    check_files(f"file:{long_log}")
+    assert {f"{number:020}.json" for number in range(12)} < set(names)
+    plant(long_log, 11, {"add": {"path": "/etc/passwd"}})
+    with pytest.raises(LakeError, match=OUTSIDE):
+        check_files(f"file:{long_log}")

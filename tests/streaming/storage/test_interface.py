@@ -130,6 +130,21 @@ def test_times_on_s3_are_whole_seconds() -> None:
     assert StoredFile("file:/a.jpg", 1, 1_700_000_000_123).modified_ms == 1_700_000_000_123
 
 
+@pytest.mark.parametrize("place", ["folder", "s3"])
+def test_listing_starts_after_a_name(
+    request: pytest.FixtureRequest, tmp_path: Path, place: str
+) -> None:
+    root = f"file:{tmp_path}/log"
+    if place == "s3":
+        root = f"s3a://{request.getfixturevalue('bucket')}/log"
+    storage = open_storage(root)
+    for name in ("01", "02", "02.json", "03", "_x/y"):
+        storage.write(f"{root}/{name}", b"1")
+    listed = storage.list(root, start_after="02")
+    names = sorted(file.path.removeprefix(f"{root}/") for file in listed)
+    assert names == ["02.json", "03", "_x/y"]
+
+
 def test_listing_of_missing_folder_is_empty(tmp_path: Path) -> None:
     assert list(LocalStorage().list(f"file:{tmp_path}/none")) == []
 
