@@ -56,7 +56,7 @@ class RequestHandler:
             return
         try:
             self._has_pending = False
-            for request in pending_requests(self._context.lake):
+            for request in self._read_pending():
                 if request.kind != STOP:
                     execute_and_answer(self._context, request)
         except StopRequested:
@@ -65,6 +65,13 @@ class RequestHandler:
             )
         finally:
             processing.release()
+
+    def _read_pending(self) -> list[Request]:
+        try:
+            return pending_requests(self._context.lake)
+        except (TransientError, OSError) as error:
+            log.debug("cannot read the requests: %s", error)  # the next poll finds them again
+            return []
 
     def _watch(self, lease: Lease, stop: threading.Event) -> None:
         while True:
