@@ -225,6 +225,12 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             f"limits.nodes is {limits.nodes}; it must be {nodes} or more, the initial number of nodes",
         ),
         (
+            "limits.nodes",
+            config.mode == "serverless" and limits.nodes <= config.reserved_nodes,
+            f"limits.nodes is {limits.nodes}; on EMR Serverless, it must be {config.reserved_nodes + 1} or more: "
+            f"driver and executor of the ingestion{' and of a refit' if config.schedule else ''}, 4 vCPU per node",
+        ),
+        (
             "limits.core",
             not instances.core <= limits.core <= limits.nodes,
             f"limits.core is {limits.core}; it must be {instances.core} to {limits.nodes}, "

@@ -339,6 +339,11 @@ class ClusterConfig:
         return limits.on_demand or min(limits.core + self.instances.task_on_demand, limits.nodes)
 
     @property
+    def reserved_nodes(self) -> int:
+        """Nodes of the limit that ingestion leaves to drivers and refits; a node of EMR Serverless is an executor."""
+        return 2 if self.mode == "serverless" and self.schedule else 1
+
+    @property
     def has_alarms(self) -> bool:
         """Whether somebody receives alarms."""
         return bool(self.alarms.address or self.alarms.topic)

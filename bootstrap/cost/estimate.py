@@ -103,9 +103,10 @@ def estimate(workload: Workload, config: ClusterConfig, cores: int | None = None
     serverless = config.mode == "serverless"
     node_cores = cores or (4 if serverless else min(map(vcpu_count, config.instance_types)))
     maximum = config.limits.nodes
-    initial = 2 if serverless else config.instances.core
-    nodes = max(_required_nodes(workload, node_cores), initial)
-    ingestion = _estimate_ingestion(workload, maximum, node_cores, nodes)
+    reserved = config.reserved_nodes
+    initial = 1 + reserved if serverless else config.instances.core
+    nodes = max(_required_nodes(workload, node_cores, reserved), initial)
+    ingestion = _estimate_ingestion(workload, maximum, node_cores, nodes, reserved)
     steps = [*ingestion.steps]
     stored, per_day = _estimate_storage(workload, refits_per_day(workload, config), steps)
     requests, per_month = _estimate_requests(workload, config, steps)
@@ -132,13 +133,13 @@ def estimate(workload: Workload, config: ClusterConfig, cores: int | None = None
     )
 
 
-def _required_nodes(workload: Workload, cores: int) -> int:
+def _required_nodes(workload: Workload, cores: int, reserved: int) -> int:
     """Return the minimum number of nodes that keep up with new images."""
     images_per_executor = workload.rate * EXECUTOR_CORES * DAY_SECONDS
     executors = math.ceil(workload.images_per_day / images_per_executor)
     if executors <= 1:
         return 1
-    return 1 + math.ceil(executors / max(1, cores // EXECUTOR_CORES))
+    return reserved + math.ceil(executors / max(1, cores // EXECUTOR_CORES))
 
 
 @dataclass(frozen=True)
@@ -150,15 +151,19 @@ class _Ingestion:
     hours_per_day: float
 
 
-def _estimate_ingestion(workload: Workload, maximum: int, cores: int, nodes: int) -> _Ingestion:
+def _estimate_ingestion(
+    workload: Workload, maximum: int, cores: int, nodes: int, reserved: int
+) -> _Ingestion:
     """Estimate ingestion with the maximum number of nodes (existing images) and with `nodes` (new images)."""
-    max_cores, steady_cores = (EXECUTOR_CORES * executor_count(n, cores) for n in (maximum, nodes))
+    max_cores, steady_cores = (
+        EXECUTOR_CORES * executor_count(n, cores, reserved) for n in (maximum, nodes)
+    )
     max_rate, steady_rate = workload.rate * max_cores, workload.rate * steady_cores
     hours, hours_per_day = (
         workload.images / max_rate / 3600,
         workload.images_per_day / steady_rate / 3600,
     )
-    formula = f"* {cores} cores, without one node for driver and refits"
+    formula = f"* {cores} cores, without {reserved} for driver and refits"
     new_images = workload.images_per_day
     steady = f"{workload.rate:g} * {steady_cores}"
     utilization = new_images / (steady_rate * DAY_SECONDS)

@@ -152,14 +152,14 @@ def _cluster_price(nodes: int, config: ClusterConfig, prices: Prices, steps: lis
 
 
 def _serverless_price(
-    nodes: int, _config: ClusterConfig, prices: Prices, steps: list[Step]
+    nodes: int, config: ClusterConfig, prices: Prices, steps: list[Step]
 ) -> float:
-    """Return the price of a driver and its executors per hour: one executor per node, minus one for the driver."""
-    executors = max(1, nodes - 1)
+    """Return the price of a driver and its executors per hour: one executor per node that is not reserved."""
+    executors = max(1, nodes - config.reserved_nodes)
     cores, memory = _DRIVER[0] + executors * _EXECUTOR[0], _DRIVER[1] + executors * _EXECUTOR[1]
     core, gb = prices.price("serverless", "vcpu_hour"), prices.price("serverless", "gb_hour")
     value = cores * core + memory * gb
     formula = f"{cores} vCPU * {core:g} + {memory} GB * {gb:g}"
-    quantity = f"per hour: a driver and {executors} executors"
+    quantity = f"per hour: a driver and {executors} executors, without refits"
     steps.append(Step(quantity, formula, f"{value:,.4f} {prices.currency}"))
     return value

@@ -68,7 +68,7 @@ def vcpu_count(instance_type: str) -> int:
     return 4 * int(match[1] or 1)
 
 
-def executor_count(nodes: int, cores: int) -> int:
-    """Return the number of executors for ingestion: all nodes but one, which runs driver and refits."""
+def executor_count(nodes: int, cores: int, reserved: int = 1) -> int:
+    """Return the number of executors for ingestion: on all nodes but the reserved ones, for drivers and refits."""
     per_node = max(1, cores // EXECUTOR_CORES)
-    return max(1, per_node * (nodes - 1))
+    return max(1, per_node * (nodes - reserved))

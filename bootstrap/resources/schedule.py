@@ -12,7 +12,7 @@ from bootstrap.aws.describe_schedule import find_schedule
 from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, overwrite_with
 from bootstrap.config.names import Names
 from bootstrap.resources.cluster import run_job_flow
-from bootstrap.resources.serverless import start_job_run
+from bootstrap.resources.serverless import REFIT_TIMEOUT, start_job_run
 from bootstrap.resources.steps import ingest_step, refit_arguments, refit_step, with_time_limit
 from bootstrap.resources.uploads import UploadLocations
 
@@ -69,7 +69,7 @@ def _target(names: Names, locations: UploadLocations) -> tuple[str, Parameters]:
     """Return the operation that the schedule calls, and its input; input keys are capitalized for all APIs."""
     config = names.config
     if config.mode == "serverless":
-        job = start_job_run(names, locations, "refit", refit_arguments(names))
+        job = start_job_run(names, locations, "refit", refit_arguments(names), REFIT_TIMEOUT)
         token = {"ClientToken": "<aws.scheduler.execution-id>"}
         return "emrserverless:startJobRun", _capitalize_keys(job) | token
     if config.is_streaming:

@@ -9,6 +9,9 @@ from bootstrap.config.names import Names
 from bootstrap.resources.steps import ingest_arguments, serverless_driver
 from bootstrap.resources.uploads import UploadLocations
 
+#: Minutes after which a refit is cancelled without `limits.hours`, the default of EMR Serverless: one that hangs would
+#: take the capacity from those after it.
+REFIT_TIMEOUT = 720
 _LIVE_JOB_STATES = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
 
 
@@ -34,7 +37,11 @@ def create_application(names: Names) -> Parameters:
 
 
 def start_job_run(
-    names: Names, locations: UploadLocations, suffix: str, arguments: list[str]
+    names: Names,
+    locations: UploadLocations,
+    suffix: str,
+    arguments: list[str],
+    timeout_minutes: int = 0,
 ) -> Parameters:
     """Return the parameters that start a job.
 
@@ -46,6 +53,8 @@ def start_job_run(
         Suffix of the job's name.
     arguments : list of str
         Arguments of `pomona`.
+    timeout_minutes : int
+        Limit of its duration without `limits.hours`; 0: none.
     """
     logs = {"logUri": names.log_uri}
     monitoring: Parameters = {"s3MonitoringConfiguration": logs}
@@ -60,7 +69,7 @@ def start_job_run(
         "jobDriver": serverless_driver(names, locations, arguments),
         "configurationOverrides": {"monitoringConfiguration": monitoring},
         # 0: none. Without it, EMR Serverless cancels a batch job after 12 hours.
-        "executionTimeoutMinutes": 60 * (names.config.limits.hours or 0),
+        "executionTimeoutMinutes": 60 * (names.config.limits.hours or 0) or timeout_minutes,
         "tags": names.tags,
     }
 

@@ -45,7 +45,7 @@ def ingest_step(names: Names, locations: UploadLocations) -> Parameters:
     """Return the ingestion step; YARN restarts a stream after a failure."""
     attempts = names.config.ingest.restarts_an_hour if names.config.is_streaming else 1
     # Leave the capacity of one node for a refit, which otherwise waits until the stream is idle.
-    max_executors = max(1, 2 * names.config.limits.nodes - 2)
+    max_executors = max(1, 2 * (names.config.limits.nodes - names.config.reserved_nodes))
     return _step(
         names.prefixed("ingest"),
         _arguments(locations, ingest_arguments(names), attempts, executors=max_executors),
@@ -133,7 +133,8 @@ def _arguments(
 def serverless_driver(names: Names, locations: UploadLocations, arguments: list[str]) -> Parameters:
     """Return the job driver of EMR Serverless; the environment is passed as an archive."""
     python = "./environment/bin/python"
-    max_executors = max(1, names.config.limits.nodes - 1)
+    # Stream and refit leave each other the capacity for a driver of 2 vCPU and one executor of 4.
+    max_executors = names.config.limits.nodes - names.config.reserved_nodes
     jars = [f"{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
@@ -150,6 +151,9 @@ def serverless_driver(names: Names, locations: UploadLocations, arguments: list[
         "spark.executor.cores": "4",
         "spark.executor.memory": "8g",
         "spark.executor.memoryOverhead": "4g",
+        # EMR Serverless starts with three, and Spark rejects more than the maximum.
+        "spark.executor.instances": "1",
+        "spark.dynamicAllocation.initialExecutors": "1",
         "spark.dynamicAllocation.maxExecutors": str(max_executors),
     }
     conf = " ".join(f"--conf {key}={value}" for key, value in settings.items())

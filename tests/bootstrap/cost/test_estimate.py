@@ -13,6 +13,7 @@ from bootstrap.cost.estimate import NUMBER_BYTES, ROW_BYTES, Requests, estimate,
 from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND, Workload, executor_count, vcpu_count
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
+from bootstrap.resources.serverless import ingest_job
 from bootstrap.resources.steps import ingest_step
 from bootstrap.resources.uploads import UploadLocations
 from support.aws.cluster_configs import MINIMAL, names, uploads
@@ -98,6 +99,11 @@ def test_executor_count_equals_step_settings(nodes: int, tmp_path: Path) -> None
     arguments = ingest_step(config_names, locations)["HadoopJarStep"]["Args"]
     assert f"spark.dynamicAllocation.maxExecutors={executor_count(nodes, 4)}" in arguments
     assert "spark.executor.cores=2" in arguments
+    serverless = names(f'mode = "serverless"\nlimits.nodes = {nodes + 2}\n')
+    job = ingest_job(serverless, UploadLocations(serverless, "v1"))
+    parameters = job["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"]
+    executors = executor_count(nodes + 2, 4, serverless.config.reserved_nodes) // 2  # of four cores
+    assert f"spark.dynamicAllocation.maxExecutors={executors} " in f"{parameters} "
     (disk,) = {
         volume["VolumeSpecification"]["SizeInGB"]
         for group in run_job_flow(config_names, locations)["Instances"]["InstanceGroups"]
@@ -199,8 +205,9 @@ def test_cost_follows_price_table(pomona: Command) -> None:
     assert cost["per_month"] == pytest.approx(730 * 3 * 2.5 + lists + stored * 0.25, rel=1e-6)
     Path("cluster.toml").write_text(MINIMAL + 'mode = "serverless"\n')
     cost = pomona("cloud", "estimate", *args).json["cost"]
-    driver_and_7 = 30 * 0.5 + 91 * 0.25
-    assert cost["one_time"] == pytest.approx(hours * driver_and_7 + 3.0 + 5.0, rel=1e-6)
+    # Of eight nodes, one is for the driver, and one for a refit.
+    hours, driver_and_6 = hours * 7 / 6, 26 * 0.5 + 79 * 0.25
+    assert cost["one_time"] == pytest.approx(hours * driver_and_6 + 3.0 + 5.0, rel=1e-6)
 
 
 def test_requests_of_a_stream_follow_its_trigger_interval() -> None:

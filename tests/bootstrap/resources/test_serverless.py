@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
+
+from bootstrap.errors import ConfigError
+from bootstrap.resources.schedule import create_schedule
 from bootstrap.resources.serverless import create_application, ingest_job
 from bootstrap.resources.uploads import UploadLocations
 from support.aws.cluster_configs import VARIANTS, names
@@ -56,8 +61,35 @@ def test_capacity_equals_node_limit() -> None:
     )
     assert application["maximumCapacity"] == {"cpu": "20 vCPU", "memory": "80 GB"}
     assert application["autoStopConfiguration"] == {"enabled": True, "idleTimeoutMinutes": 20}
-    conf = settings(job("serverless", "limits.nodes = 5"))
-    assert conf["spark.dynamicAllocation.maxExecutors"] == "4"  # the fifth node is for a refit
+
+
+@pytest.mark.parametrize(
+    ("schedule", "minimum", "jobs"), [('"rate(1 hour)"', 3, 2), ('"never"', 2, 1)]
+)
+@pytest.mark.parametrize("more", [0, 3])
+def test_jobs_at_their_maximum_leave_each_other_an_executor(
+    schedule: str, minimum: int, jobs: int, more: int
+) -> None:
+    config = f"refit.schedule = {schedule}\ninstances.core = 1\nlimits.core = 1\n"
+    config += f"limits.nodes = {minimum + more}\n"
+    capacity = 4 * (minimum + more)
+    conf = settings(job("serverless", config))
+    driver, executor = int(conf["spark.driver.cores"]), int(conf["spark.executor.cores"])
+    maximum = int(conf["spark.dynamicAllocation.maxExecutors"])
+    used = driver + maximum * executor + (jobs - 1) * (driver + executor)
+    assert capacity - executor < used <= capacity
+    # Spark ends a job that would start with more executors than its maximum; EMR Serverless starts with 3.
+    for key in ("spark.dynamicAllocation.initialExecutors", "spark.executor.instances"):
+        assert int(conf[key]) <= maximum
+    with pytest.raises(ConfigError, match=rf"it must be {minimum} or more: driver and executor"):
+        job("serverless", config.replace(f"nodes = {minimum + more}", f"nodes = {minimum - 1}"))
+
+
+@pytest.mark.parametrize(("more", "minutes"), [("", 720), ("limits.hours = 30", 1800)])
+def test_refit_has_timeout(more: str, minutes: int) -> None:
+    config_names = names(VARIANTS["serverless"] + more)
+    schedule = create_schedule(config_names, UploadLocations(config_names, "v1"), "rate(1 hour)")
+    assert json.loads(schedule["Target"]["Input"])["ExecutionTimeoutMinutes"] == minutes
 
 
 def test_log_uri_is_in_log_bucket() -> None:
