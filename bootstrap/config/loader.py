@@ -299,6 +299,15 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             "alarms.monthly_budget requires alarms.address, the e-mail address for its notifications",
         ),
         (
+            "alarms.address",
+            config.alarms.monthly_budget is not None
+            and not re.fullmatch(
+                r"[^:\\]{1,100}", f"{config.name}-monthly-{config.alarms.address}"
+            ),
+            "alarms.address is part of the name of the budget, with name and 9 more characters: up to 100 in all, and "
+            "neither : nor \\; name a shorter address, or remove alarms.monthly_budget",
+        ),
+        (
             "alarms.topic",
             config.alarms.topic is not None and config.alarms.topic.split(":")[3] != config.region,
             f"alarms.topic is {config.alarms.topic!r}; it must be in the region {config.region}, as the alarms are",

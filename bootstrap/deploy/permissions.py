@@ -130,8 +130,9 @@ def _named(service: str, kind: str) -> Resources:
     return lambda names, parameters: [names.arn(service, f"{kind}{parameters['Name']}")]
 
 
-def _budget(names: Names, parameters: Parameters) -> list[str]:
-    return [f"arn:{names.partition}:budgets::{names.account}:budget/{parameters['Name']}"]
+def _budget(names: Names, _parameters: Parameters) -> list[str]:
+    """Return the budgets of all addresses: another one replaces the budget."""
+    return [f"arn:{names.partition}:budgets::{names.account}:budget/{names.prefixed('monthly-*')}"]
 
 
 def _billing_view(names: Names, _parameters: Parameters) -> list[str]:

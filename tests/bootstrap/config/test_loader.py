@@ -125,6 +125,10 @@ def test_example_has_comment_for_each_key() -> None:
         ('[alarms]\ntopic = "ops"', "line 4: alarms.topic is 'ops'; it must be the ARN of an SNS topic"),
         ("[alarms]\nmonthly_budget = 5", "line 4: alarms.monthly_budget requires alarms.address, the e-mail"),
         (
+            f'[alarms]\nmonthly_budget = 5\naddress = "{"a" * 90}@b.c"',
+            "line 5: alarms.address is part of the name of the budget",
+        ),
+        (
             '[ingest]\ntrigger_seconds = 3600\n[alarms]\naddress = "a@b.c"',
             "line 4: alarms.stalled_minutes is 60; it must be longer than ingest.trigger_seconds, 3600 seconds",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from bootstrap.config.loader import parse_config
 from bootstrap.config.names import Names
+from bootstrap.deploy.deployer_policy import deployer_policies
 from bootstrap.errors import ConfigError
 from bootstrap.resources.schedule import create_schedule
 from bootstrap.resources.serverless import create_application
@@ -191,6 +193,31 @@ def test_alarms_go_to_recipient_of_configuration(tmp_path: Path) -> None:
     assert stack.resources["StalledStream"]["Properties"]["Threshold"] == 20
     assert stack.resources["LargeBacklog"]["Properties"]["Threshold"] == 5
     assert stack.resources["Budget"]["Properties"]["Budget"]["BudgetLimit"]["Amount"] == 7
+
+
+def test_budget_of_another_address_has_another_name() -> None:
+    """A change of the subscribers replaces the budget, and its name is unique in the account."""
+    found = (
+        stacks(names(config), {"VpcId": ""})[0]
+        for config in (CONFIGS["alarms"], CONFIGS["alarms"].replace("ops@", "others@"))
+    )
+    budgets = [one.resources["Budget"]["Properties"] for one in found]
+    subscribers, budget_names = (
+        {str(one[key]) for one in budgets} for key in ("NotificationsWithSubscribers", "Budget")
+    )
+    assert (len(subscribers), len(budget_names)) == (2, 2)
+    granted = {
+        resource
+        for document in deployer_policies(names(CONFIGS["alarms"]))
+        for statement in document["Statement"]
+        if "budgets:ModifyBudget" in statement["Action"]
+        for resource in statement["Resource"]
+    }
+    (pattern,) = granted  # contains the name before and after the change
+    for one in budgets:
+        assert fnmatchcase(
+            f"arn:aws:budgets::123456789012:budget/{one['Budget']['BudgetName']}", pattern
+        )
 
 
 @pytest.mark.parametrize("mode", ["cluster", "serverless"])
