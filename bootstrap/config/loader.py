@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bootstrap.config.names import LocationError, Names
-from bootstrap.config.schema import EU_REGIONS, REQUIRED, ClusterConfig, is_graviton
+from bootstrap.config.schema import (
+    EU_REGIONS,
+    REGIONS_WITHOUT_BUDGETS,
+    REQUIRED,
+    ClusterConfig,
+    is_graviton,
+)
 from bootstrap.errors import ConfigError
 
 
@@ -297,6 +303,12 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             "alarms.address",
             config.alarms.monthly_budget is not None and config.alarms.address is None,
             "alarms.monthly_budget requires alarms.address, the e-mail address for its notifications",
+        ),
+        (
+            "alarms.monthly_budget",
+            config.alarms.monthly_budget is not None and config.region in REGIONS_WITHOUT_BUDGETS,
+            f"alarms.monthly_budget is {config.alarms.monthly_budget}; CloudFormation has no budgets in "
+            f"{config.region}: remove it, and create a budget in the console of AWS Budgets",
         ),
         (
             "alarms.address",

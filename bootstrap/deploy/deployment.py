@@ -289,7 +289,7 @@ def _deployed_refit_input(names: Names, read: ReadApi) -> str:
 
 
 def _spec(names: Names, template: str, later: Mapping[str, str]) -> StackSpec:
-    text = read_template(template)
+    text = read_template(template, names.config.region)
     known = {k: v for k, v in template_parameters(template, names).items() if v is not None}
     declared = {"VpcId", "ApplicationId", *REFIT_INPUT} if template == "long-lived" else set()
     parameters = known | {key: value for key, value in later.items() if key in declared}

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import bootstrap
 from bootstrap.config.names import PLACEHOLDER_ACCOUNT, ROLES, Names
+from bootstrap.config.schema import REGIONS_WITHOUT_BUDGETS
 from bootstrap.errors import ConfigError
 from bootstrap.resources.iam_node_policies import lake_parent_arns
 from bootstrap.resources.serverless import create_application
+from bootstrap.resources.template import without_resource
 
 #: Names of the templates, which are those of their files.
 TEMPLATES = ("long-lived", "serverless")
@@ -22,10 +24,14 @@ TEMPLATES = ("long-lived", "serverless")
 _SSH_SOURCES = 5
 
 
-def read_template(name: str) -> str:
-    """Return the text of a template of `TEMPLATES`."""
+def read_template(name: str, region: str | None = None) -> str:
+    """Return the text of a template of `TEMPLATES`, with a region without the types that CloudFormation lacks there.
+
+    It may reject a template with an unknown type, even if the condition of the resource does not hold.
+    """
     folder = Path(bootstrap.__file__).parent / "templates"
-    return (folder / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
+    return without_resource(text, "Budget") if region in REGIONS_WITHOUT_BUDGETS else text
 
 
 def template_parameters(name: str, names: Names) -> dict[str, str | None]:

@@ -77,6 +77,13 @@ def template_purposes(template: str) -> dict[str, str]:
     }
 
 
+def without_resource(template: str, name: str) -> str:
+    """Return a template without a resource, if it has it; its parameters and conditions stay."""
+    resources = _section(template, "Resources")
+    kept = re.sub(rf"^  {name}:\n(?:    .*\n|\n)*", "", resources, flags=re.M)
+    return template.replace(resources, kept)
+
+
 def template_body(template: str, parameters: Mapping[str, str]) -> str:
     """Return the text that is sent: shorter, and with literal names of the resources that are retained.
 

@@ -43,14 +43,14 @@ def template(
 
         if name not in TEMPLATES:
             raise UsageError(f"--name {name}: it must be {' or '.join(TEMPLATES)}")
-        text = read_template(name)
-        tags = ""
+        text, tags = read_template(name), ""
         source = file or (_DEFAULT_FILE if Path(_DEFAULT_FILE).is_file() else None)
         if source:
             from bootstrap.config.loader import load_config
 
             names = names_without_credentials(load_config(source))
             tags = " ".join(f"{key}={value}" for key, value in names.tags.items())
+            text = read_template(name, names.config.region)
             text = fill_defaults(text, template_parameters(name, names))
     defaults = f"defaults of {source}" if source else "no cluster.toml"
     required = ", ".join(required_parameters(text)) or "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ import pytest
 
 from bootstrap.config.loader import parse_config
 from bootstrap.config.names import Names
+from bootstrap.config.schema import EU_REGIONS, REGIONS_WITHOUT_BUDGETS
 from bootstrap.deploy.deployer_policy import deployer_policies
 from bootstrap.errors import ConfigError
 from bootstrap.resources.schedule import create_schedule
@@ -24,6 +26,7 @@ from bootstrap.resources.stack import (
     template_parameters,
 )
 from bootstrap.resources.steps import ingest_arguments, refit_arguments
+from bootstrap.resources.template import template_body
 from support.aws.account import ACCOUNT
 from support.aws.cloudformation import Stack, parse_template
 from support.aws.cluster_configs import MINIMAL, VARIANTS, names, uploads
@@ -193,6 +196,32 @@ def test_alarms_go_to_recipient_of_configuration(tmp_path: Path) -> None:
     assert stack.resources["StalledStream"]["Properties"]["Threshold"] == 20
     assert stack.resources["LargeBacklog"]["Properties"]["Threshold"] == 5
     assert stack.resources["Budget"]["Properties"]["Budget"]["BudgetLimit"]["Amount"] == 7
+
+
+def test_template_has_only_types_of_its_region() -> None:
+    """Compare with the types of CloudFormation by region, as cfn-lint distributes them."""
+    spec = importlib.util.find_spec("cfnlint")
+    assert spec
+    assert spec.origin
+    files = (Path(spec.origin).parent / "data" / "schemas" / "providers").glob("*-*.json")
+    regions = {file.stem: json.loads(file.read_text()).keys() for file in files}
+    assert set(EU_REGIONS) <= regions.keys()
+    without = {region for region, known in regions.items() if "AWS::Budgets::Budget" not in known}
+    assert without == set(REGIONS_WITHOUT_BUDGETS)
+    for name in TEMPLATES:
+        for region, known in regions.items():
+            types = re.findall(r"^    Type: (AWS::\S+)$", read_template(name, region), re.MULTILINE)
+            assert types
+            assert set(types) <= known, region
+    shortened = parse_template(read_template("long-lived", "eu-north-1"))
+    complete = parse_template(read_template("long-lived"))
+    assert complete["Resources"].keys() - shortened["Resources"].keys() == {"Budget"}
+    assert shortened["Outputs"] == complete["Outputs"]
+    assert "AWS::Budgets" not in template_body(read_template("long-lived", "eu-north-1"), {})
+    with pytest.raises(
+        ConfigError, match="monthly_budget is 7; CloudFormation has no budgets in eu-north-1"
+    ):
+        parse_config((MINIMAL.replace("eu-west-1", "eu-north-1") + CONFIGS["alarms"]).encode())
 
 
 def test_budget_of_another_address_has_another_name() -> None:
