@@ -590,11 +590,17 @@ PLANTED = {
         "IF(waiting > 0, age / 60, 0)",
         "the expression uses waiting",
     ),
-    "metric of SQS": (
+    "messages that stay in the queue": (
+        "stream",
+        "MetricName: NumberOfMessagesSent",
+        "MetricName: ApproximateNumberOfMessagesVisible",
+        "FailedStarts: ApproximateNumberOfMessagesVisible does not report each failure",
+    ),
+    "messages of a redrive policy": (
         "stream",
         "MetricName: ApproximateNumberOfMessagesVisible",
-        "MetricName: NumberOfMessagesVisible",
-        "AWS/SQS has no metric NumberOfMessagesVisible",
+        "MetricName: NumberOfMessagesSent",
+        "FailedImageEvents: NumberOfMessagesSent does not report each failure",
     ),
     "table without permission": (
         "stream",

@@ -38,7 +38,12 @@ _READ_ACTIONS |= {
     "athena:StartQueryExecution",
     "athena:StopQueryExecution",
 }
-_SQS_METRICS = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
+#: Metric of failures, with its statistic: SQS counts no messages that a redrive policy moves as sent, and messages that
+#: stay in a queue keep an alarm in its state, so that later ones are not reported.
+_SENT, _REDRIVEN = (
+    ("NumberOfMessagesSent", "Sum"),
+    ("ApproximateNumberOfMessagesVisible", "Maximum"),
+)
 _TAGGED = (
     "AWS::Athena::WorkGroup",
     "AWS::EC2::SecurityGroup",
@@ -393,6 +398,11 @@ def _metrics(stack: Stack) -> Iterator[str]:
     }
     own = metrics_namespace(stack.values["Name"])
     yield from (f"{name}: the stream publishes to {own}" for name in granted if name != own)
+    targets = {
+        queue["RedrivePolicy"]["deadLetterTargetArn"].rpartition(":")[2]
+        for _, queue in _resources(stack, "AWS::SQS::Queue")
+        if "RedrivePolicy" in queue
+    }
     for name, alarm in _resources(stack, "AWS::CloudWatch::Alarm"):
         metrics = [
             one["MetricStat"]["Metric"] for one in alarm.get("Metrics", ()) if "MetricStat" in one
@@ -401,7 +411,11 @@ def _metrics(stack: Stack) -> Iterator[str]:
             namespace, metric_name = metric["Namespace"], metric["MetricName"]
             if namespace not in {*granted, "AWS/SQS"}:
                 yield f"{name}: nothing may publish to {namespace}"
-            elif metric_name not in (_SQS_METRICS if namespace == "AWS/SQS" else METRICS):
+            elif namespace == "AWS/SQS":
+                redriven = metric["Dimensions"][0]["Value"] in targets
+                if (metric_name, metric["Statistic"]) != (_REDRIVEN if redriven else _SENT):
+                    yield f"{name}: {metric_name} does not report each failure"
+            elif metric_name not in METRICS:
                 yield f"{name}: {namespace} has no metric {metric_name}"
             if "Dimensions" in metric and namespace == own:
                 yield f"{name}: the metrics of the stream have no dimensions"
