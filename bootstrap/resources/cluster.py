@@ -222,6 +222,10 @@ def _configurations(names: Names) -> list[Parameters]:
             "Properties": {
                 "spark.pyspark.python": PYTHON,
                 **s3a_settings(names),
+                # The history server compacts all but two files of the event log of a stream, and deletes those of
+                # applications that ended a week ago.
+                "spark.history.fs.eventLog.rolling.maxFilesToRetain": "2",
+                "spark.history.fs.cleaner.enabled": "true",
             },
         },
         {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 from bootstrap.resources.uploads import UploadLocations
@@ -17,6 +19,13 @@ _SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.delta.logStore.s3a.impl": "pomona.delta.FencedLogStore",
+}
+#: Event log of a stream: EMR writes it to HDFS, where one file would grow until the disks are full. The history server
+#: of the cluster compacts its files, see `spark-defaults`.
+_EVENT_LOG = {
+    "spark.eventLog.rolling.enabled": "true",
+    "spark.eventLog.rolling.maxFileSize": "128m",
+    "spark.eventLog.compress": "true",
 }
 
 
@@ -46,10 +55,9 @@ def ingest_step(names: Names, locations: UploadLocations) -> Parameters:
     attempts = names.config.ingest.restarts_an_hour if names.config.is_streaming else 1
     # Leave the capacity of one node for a refit, which otherwise waits until the stream is idle.
     max_executors = max(1, 2 * (names.config.limits.nodes - names.config.reserved_nodes))
-    return _step(
-        names.prefixed("ingest"),
-        _arguments(locations, ingest_arguments(names), attempts, executors=max_executors),
-    )
+    settings = {"spark.dynamicAllocation.maxExecutors": str(max_executors), **_EVENT_LOG}
+    arguments = _arguments(locations, ingest_arguments(names), attempts, settings)
+    return _step(names.prefixed("ingest"), arguments)
 
 
 def refit_step(names: Names, locations: UploadLocations) -> Parameters:
@@ -99,7 +107,10 @@ def s3a_settings(names: Names) -> dict[str, str]:
 
 
 def _arguments(
-    locations: UploadLocations, arguments: list[str], attempts: int, executors: int | None = None
+    locations: UploadLocations,
+    arguments: list[str],
+    attempts: int,
+    more: Mapping[str, str] | None = None,
 ) -> list[str]:
     names = locations.names
     jars = [f"local://{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
@@ -116,9 +127,8 @@ def _arguments(
         "spark.executor.memory": "3g",
         "spark.executor.memoryOverhead": "2g",
         "spark.driver.memory": "3g",
+        **(more or {}),
     }
-    if executors is not None:
-        settings["spark.dynamicAllocation.maxExecutors"] = str(executors)
     conf = [arg for key, value in settings.items() for arg in ("--conf", f"{key}={value}")]
     return [
         "spark-submit",

@@ -166,6 +166,16 @@ def test_cluster_with_mode_once_terminates_when_idle() -> None:
     assert arguments[arguments.index("--trigger") + 1] == "90"
 
 
+def test_event_logs_do_not_fill_the_disks_of_the_core_nodes() -> None:
+    """EMR writes event logs to HDFS. See Spark's monitoring page; 0.1 GB three times is little on 64 GB."""
+    conf, history = settings(step()), properties(cluster(), "spark-defaults")
+    assert conf["spark.eventLog.rolling.enabled"] == "true"
+    assert conf["spark.eventLog.rolling.maxFileSize"] == "128m"
+    assert conf["spark.eventLog.compress"] == "true"
+    assert history["spark.history.fs.eventLog.rolling.maxFilesToRetain"] == "2"
+    assert history["spark.history.fs.cleaner.enabled"] == "true"  # logs of refits
+
+
 def test_yarn_attempts_equal_configured_restarts() -> None:
     more = "ingest.restarts_an_hour = 7"
     conf = settings(step(more))
