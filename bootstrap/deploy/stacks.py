@@ -140,7 +140,7 @@ def preview_stack(spec: StackSpec, account: Account) -> StackChanges:
         return StackChanges(spec.name, False, [])
     change_set, changes = _create_change_set(spec, account, exists=exists)
     _discard(spec, account, change_set, exists=exists)
-    return StackChanges(spec.name, exists, changes)
+    return StackChanges(spec.name, exists, changes, _fixed_name(spec, changes))
 
 
 def deploy_stack(
@@ -183,6 +183,9 @@ def deploy_stack(
         raise CloudError(_blocked(spec.name, str(status)))
     exists = status in UPDATABLE
     change_set, changes = _create_change_set(spec, account, exists=exists)
+    if problem := _fixed_name(spec, changes):
+        _discard(spec, account, change_set, exists=exists)
+        raise CloudError(f"stack {spec.name}: {problem}")
     note = obstacle(changes)
     if note or (exists and not changes):
         _discard(spec, account, change_set, exists=exists)
@@ -245,6 +248,23 @@ def delete_stack(name: str, account: Account, report: Report) -> None:
             f"stack {name}: {_failure(account, stack_id, seen)} ({final['StackStatus']}); "
             "correct the cause, and run `pomona cloud down --all` again"
         )
+
+
+def _fixed_name(spec: StackSpec, changes: list[ResourceChange]) -> str:
+    """Return why a resource cannot be replaced; empty if all can.
+
+    CloudFormation creates the new one before it deletes the old one, and both would have the name.
+    """
+    name_properties = {one.name: one.name_property for one in spec.resources}
+    for change in changes:
+        name_property = name_properties.get(change.name)
+        if change.action == "replace" and name_property and name_property not in change.properties:
+            changed = ", ".join(change.properties)
+            return (
+                f"{change.name} cannot be replaced, because its name is fixed (changed: {changed}): "
+                "run `pomona cloud down --all`, which keeps the data, and then `up`"
+            )
+    return ""
 
 
 def _blocked(name: str, status: str) -> str:

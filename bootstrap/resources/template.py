@@ -38,6 +38,12 @@ class Resource:
     purpose: str
     properties: str
 
+    @property
+    def name_property(self) -> str:
+        """Return the property that names the resource, or an empty string."""
+        match = re.search(r"^      (\w*Name): ", self.properties, re.M)
+        return match[1] if match else ""
+
     def physical_name(self, parameters: Mapping[str, str]) -> str:
         """Return the name that the properties give the resource, or an empty string."""
         match = re.search(

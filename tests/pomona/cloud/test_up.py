@@ -382,6 +382,26 @@ def test_up_updates_application_only_if_stopped(
     assert changes(pomona("cloud", "plan", "--json").json) == {}
 
 
+def test_up_rejects_the_replacement_of_a_resource_with_a_fixed_name(
+    pomona: Command, workspace: Path, account: MotoAccount
+) -> None:
+    assert pomona("cloud", "up", "--yes").status == 0
+    deployed = account.contents()
+    write_config(workspace, 'roles.path = "/teams/"\n')
+    reason = "ServiceRole cannot be replaced, because its name is fixed (changed: Path"
+    planned = pomona("cloud", "plan")
+    assert (planned.status, planned.err) == (0, "")
+    assert f"stack fruits-long-lived: {reason}" in planned.out
+    assert "! replace AWS::IAM::Role  NodesRole" in planned.out
+    failed = pomona("cloud", "up", "--yes")
+    assert failed.status == 1
+    assert len(failed.err.splitlines()) == 1
+    assert failed.err.startswith(f"pomona: stack fruits-long-lived: {reason}")
+    assert "`pomona cloud down --all`, which keeps the data, and then `up`" in failed.err
+    assert stacks(account) == {"fruits-long-lived": "UPDATE_COMPLETE"}
+    assert account.contents() == deployed
+
+
 def test_bucket_policy_denies_requests_without_tls(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:

@@ -34,6 +34,12 @@ from support.aws.cloudformation import (
 
 #: Types in the order of creation; others follow.
 _ORDER = ("AWS::IAM::Role", "AWS::IAM::InstanceProfile", "AWS::IAM::Policy", "AWS::S3::Bucket")
+#: Properties that CloudFormation changes only by replacing the resource.
+_CREATE_ONLY = {
+    "AWS::IAM::Role": ("Path", "RoleName"),
+    "AWS::IAM::InstanceProfile": ("Path", "InstanceProfileName"),
+    "AWS::EC2::SecurityGroup": ("GroupName", "GroupDescription", "VpcId"),
+}
 _SERVICE = "cloudformation.amazonaws.com"
 _CALLER: ContextVar[dict[str, str]] = ContextVar("caller")
 _IMPORT: ContextVar[bool] = ContextVar("import")
@@ -73,7 +79,7 @@ def support_stacks(patch: pytest.MonkeyPatch, account: MotoAccount) -> None:
         new = _resolve(change_set.template, change_set.parameters, change_set.tags)
         deployment = _Deployment(account, change_set.stack, models, _IMPORT.get(False))
         return [
-            _change(models, deployment.describe(action, one), name, one)
+            _change(models, deployment.describe(action, one), name, one, old.get(name, one))
             for action, name, one in _differences(old, new)
         ]
 
@@ -198,10 +204,15 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tup
     yield from (("Remove", name, old[name]) for name in reversed(old) if name not in new)
 
 
-def _change(models: Any, action: str, name: str, resource: Any) -> Any:
+def _change(models: Any, action: str, name: str, resource: Any, old: Any) -> Any:
     change = models.Change(action, name, resource["Type"])
-    change.replacement = "False" if action == "Modify" else None
-    change.details = []
+    new = resource["Properties"]
+    changed = [
+        key for key in {**old["Properties"], **new} if old["Properties"].get(key) != new.get(key)
+    ]
+    replaced = set(changed) & set(_CREATE_ONLY.get(resource["Type"], ()))
+    change.replacement = str(bool(replaced)) if action == "Modify" else None
+    change.details = [{"Target": {"Attribute": "Properties", "Name": key}} for key in changed]
     return change
 
 
