@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from bootstrap.aws.client import Account
 from bootstrap.aws.describe_serverless import STOPPED_STATES, application_state
 from bootstrap.aws.request import Parameters, ReadApi, has_references, resolve_references
 from bootstrap.config.names import Names
+from bootstrap.deploy.security_groups import group_obstacle, removes_groups, revoke_references
 from bootstrap.deploy.stacks import (
     UPDATABLE,
     Report,
@@ -217,7 +218,10 @@ def preview(names: Names, locations: UploadLocations, account: Account) -> list[
         if not changes.exists and not changes.changes:  # its creation failed before
             note = "its creation failed before: `up` deletes it first"
             changes = StackChanges(spec.name, False, _additions(spec), note)
-        elif note := _application_obstacle(account, changes.changes):
+        elif note := (
+            _application_obstacle(account, changes.changes)
+            or group_obstacle(names, account.read, changes.changes)
+        ):
             changes = replace(changes, note=note)
         result.append(changes)
     return result
@@ -230,10 +234,7 @@ def deploy_stacks(names: Names, account: Account, report: Report) -> list[StackC
     for template in stack_templates(names):
         text = _deployed_refit_input(names, account.read)
         spec = _spec(names, template, later_parameters(names, text, account.values))
-        changes = deploy_stack(
-            spec, account, report, lambda changes: _application_obstacle(account, changes)
-        )
-        result.append(changes)
+        result.append(deploy_stack(spec, account, report, _obstacle(names, spec, account)))
         load_outputs(names, account)
     return result
 
@@ -305,6 +306,22 @@ def _spec(names: Names, template: str, later: Mapping[str, str]) -> StackSpec:
 
 def _additions(spec: StackSpec) -> list[ResourceChange]:
     return [ResourceChange("add", one.name, one.type, None, one.purpose) for one in spec.resources]
+
+
+def _obstacle(
+    names: Names, spec: StackSpec, account: Account
+) -> Callable[[list[ResourceChange]], str]:
+    """Return the function that returns why changes cannot be applied, and prepares them."""
+
+    def prepare(changes: list[ResourceChange]) -> str:
+        """Revoke the rules that would keep security groups from being removed."""
+        if problem := group_obstacle(names, account.read, changes):
+            raise CloudError(f"stack {spec.name}: {problem}")
+        if removes_groups(changes):
+            revoke_references(spec.name, account)
+        return _application_obstacle(account, changes)
+
+    return prepare
 
 
 def _application_obstacle(account: Account, changes: list[ResourceChange]) -> str:

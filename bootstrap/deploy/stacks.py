@@ -160,7 +160,7 @@ def deploy_stack(
     report : callable
         Receives a line for each stack event.
     obstacle : callable
-        Returns why changes cannot be applied; they are then discarded. An empty text: they can.
+        Returns why changes cannot be applied; also with CloudError; they are then discarded. An empty text: they can.
 
     Raises
     ------
@@ -183,10 +183,13 @@ def deploy_stack(
         raise CloudError(_blocked(spec.name, str(status)))
     exists = status in UPDATABLE
     change_set, changes = _create_change_set(spec, account, exists=exists)
-    if problem := _fixed_name(spec, changes):
+    try:
+        if problem := _fixed_name(spec, changes):
+            raise CloudError(f"stack {spec.name}: {problem}")
+        note = obstacle(changes)
+    except CloudError:
         _discard(spec, account, change_set, exists=exists)
-        raise CloudError(f"stack {spec.name}: {problem}")
-    note = obstacle(changes)
+        raise
     if note or (exists and not changes):
         _discard(spec, account, change_set, exists=exists)
         return StackChanges(spec.name, exists, changes, note)

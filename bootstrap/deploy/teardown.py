@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from bootstrap.aws.client import Account
 from bootstrap.aws.describe_bucket import bucket_exists
-from bootstrap.aws.describe_cluster import LIVE, cluster_tags, list_clusters
 from bootstrap.aws.describe_serverless import (
     STOPPED_STATES,
     active_jobs,
@@ -19,13 +18,13 @@ from bootstrap.aws.describe_serverless import (
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
 from bootstrap.deploy.deployment import REFIT_INPUT
+from bootstrap.deploy.security_groups import USING, own_clusters, revoke_references
 from bootstrap.deploy.stacks import (
     Report,
     change_parameters,
     delete_stack,
     find_stack,
     stack_parameters,
-    stack_resources,
 )
 from bootstrap.errors import CloudError
 from bootstrap.resources.stack import TEMPLATES
@@ -60,7 +59,7 @@ def find_teardown_actions(names: Names, read: ReadApi) -> list[TeardownAction]:
         parameters = {"StackName": stack, **dict.fromkeys(REFIT_INPUT, "")}
         description = f"schedule {names.prefixed('refit')}"
         actions.append(TeardownAction(description, "cloudformation", "update_stack", parameters))
-    for cluster in _clusters(names, read):
+    for cluster in own_clusters(names, read):
         description = f"cluster {cluster['Id']} ({cluster['Status']['State']})"
         query = {"JobFlowIds": [cluster["Id"]]}
         actions.append(TeardownAction(description, "emr", "terminate_job_flows", query))
@@ -140,7 +139,7 @@ def delete_stacks(names: Names, account: Account, report: Report) -> Iterator[st
     if application:
         _wait_until_stopped(account, application["id"])
     for name in existing_stacks(names, account.read):
-        _revoke_references(name, account)
+        revoke_references(name, account)
         delete_stack(name, account, report)
         yield name
 
@@ -204,37 +203,6 @@ def _own_schedules(names: Names, read: ReadApi) -> list[str]:
     return [one["Name"] for one in found if re.fullmatch(pattern, one["Name"])]
 
 
-def _revoke_references(stack: str, account: Account) -> None:
-    """Revoke the rules of the security groups of a stack that refer to security groups."""
-    groups = stack_resources(account.read, stack, "AWS::EC2::SecurityGroup")
-    if not groups:
-        return
-    found = account.read("ec2", "describe_security_groups", {"GroupIds": groups}) or {}
-    for group in found["SecurityGroups"]:
-        for key, direction in (("IpPermissions", "ingress"), ("IpPermissionsEgress", "egress")):
-            rules = [
-                {k: v for k, v in rule.items() if k in ("IpProtocol", "FromPort", "ToPort")}
-                | {"UserIdGroupPairs": rule["UserIdGroupPairs"]}
-                for rule in group.get(key, ())
-                if rule.get("UserIdGroupPairs")
-            ]
-            if rules:
-                parameters = {"GroupId": group["GroupId"], "IpPermissions": rules}
-                account.send("ec2", f"revoke_security_group_{direction}", parameters)
-
-
-def _clusters(names: Names, read: ReadApi, states: Sequence[str] = LIVE) -> list[Parameters]:
-    """Return the clusters tagged with the configuration's name; a schedule may have started several."""
-    clusters = []
-    for cluster in list_clusters(read, live=states == LIVE):
-        if cluster["Name"] != names.config.name or cluster["Status"]["State"] not in states:
-            continue
-        response = read("emr", "describe_cluster", {"ClusterId": cluster["Id"]}) or {}
-        if cluster_tags(response["Cluster"]).get("pomona") == names.config.name:
-            clusters.append(cluster)
-    return clusters
-
-
 def _has_tag(names: Names, response: Parameters | None) -> bool:
     tags = (response or {}).get("application", {}).get("tags") or {}
     return bool(tags.get("pomona") == names.config.name)
@@ -245,7 +213,7 @@ def _wait_until_terminated(names: Names, account: Account) -> None:
 
     def running() -> str | None:
         """Return the first cluster that has not been terminated."""
-        for cluster in _clusters(names, account.read, (*LIVE, "TERMINATING")):
+        for cluster in own_clusters(names, account.read, USING):
             return f"cluster {cluster['Id']}: it is {cluster['Status']['State']}"
         return None
 

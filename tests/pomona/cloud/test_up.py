@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -400,6 +401,39 @@ def test_up_rejects_the_replacement_of_a_resource_with_a_fixed_name(
     assert "`pomona cloud down --all`, which keeps the data, and then `up`" in failed.err
     assert stacks(account) == {"fruits-long-lived": "UPDATE_COMPLETE"}
     assert account.contents() == deployed
+
+
+@pytest.mark.long
+def test_up_in_another_mode_removes_the_groups_of_a_terminated_cluster(
+    pomona: Command, workspace: Path, account: MotoAccount
+) -> None:
+    def groups() -> list[Any]:
+        account.disable_iam()
+        found = account.client("ec2", ADMIN).describe_security_groups()["SecurityGroups"]
+        account.enforce_iam()
+        return [one["GroupId"] for one in found if one["GroupName"].startswith("fruits-")]
+
+    assert pomona("cloud", "up", "--yes").status == 0
+    for group, other in permutations(groups(), 2):  # EMR refers to a group from the others
+        rule = {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535}
+        account.disable_iam()
+        account.client("ec2", ADMIN).authorize_security_group_ingress(
+            GroupId=group, IpPermissions=[rule | {"UserIdGroupPairs": [{"GroupId": other}]}]
+        )
+        account.enforce_iam()
+    write_config(workspace, 'mode = "serverless"\n')
+    expected = (
+        r"stack fruits-long-lived: cluster j-\w+ is \w+ and uses security groups that are removed"
+    )
+    assert re.search(expected, pomona("cloud", "plan").out)
+    failed = pomona("cloud", "up", "--yes")
+    assert (failed.status, len(failed.err.splitlines())) == (1, 1)
+    assert re.search(expected, failed.err)
+    assert len(groups()) == 3
+    assert pomona("cloud", "down", "--yes").status == 0
+    done = pomona("cloud", "up", "--yes")
+    assert (done.status, done.err) == (0, "")
+    assert groups() == []
 
 
 def test_bucket_policy_denies_requests_without_tls(

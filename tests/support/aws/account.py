@@ -393,10 +393,19 @@ def support_application_tags(patch: pytest.MonkeyPatch) -> None:
 
 
 def keep_jobs_running(patch: pytest.MonkeyPatch) -> None:
-    """Keep jobs of EMR Serverless in state RUNNING; in moto they finish at once."""
+    """Keep jobs of EMR Serverless in state RUNNING; in moto they finish at once, and no application is without jobs."""
     import moto.emrserverless.models
 
     patch.setattr(moto.emrserverless.models, "JOB_STATUS", "RUNNING")
+    backend: Any = moto.emrserverless.models.EMRServerlessBackend
+    list_job_runs = backend.list_job_runs
+
+    def list_no_jobs(self: Any, application_id: str, *filters: Any, **more: Any) -> Any:
+        if application_id in self.applications:
+            self.job_runs.setdefault(application_id, [])
+        return list_job_runs(self, application_id, *filters, **more)
+
+    patch.setattr(backend, "list_job_runs", list_no_jobs)
 
 
 def serve_vcpu_quotas(patch: pytest.MonkeyPatch) -> None:
