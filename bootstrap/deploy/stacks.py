@@ -15,6 +15,8 @@ from bootstrap.resources.template import Resource
 
 #: Seconds between polls, and until waiting for a change set or a stack ends.
 POLL_INTERVAL, CHANGE_SET_TIMEOUT, STACK_TIMEOUT = 3.0, 300.0, 3600.0
+#: Part of the reason for a queue that cannot be created, and seconds until it can.
+_QUEUE_DELETED, QUEUE_DELAY = "wait 60 seconds after deleting a queue", 60.0
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 #: States of a stack that can be updated.
 UPDATABLE = (
@@ -148,10 +150,13 @@ def deploy_stack(
     account: Account,
     report: Report,
     obstacle: Callable[[list[ResourceChange]], str] = lambda _changes: "",
+    *,
+    retry: bool = True,
 ) -> StackChanges:
     """Create or update a stack, and wait until it is complete.
 
-    A stack whose creation failed before is deleted first. An operation in progress is waited for.
+    A stack whose creation failed before is deleted first. An operation in progress is waited for. SQS rejects the name
+    of a queue for 60 seconds after its deletion: the operation is then repeated once.
 
     Parameters
     ----------
@@ -161,6 +166,8 @@ def deploy_stack(
         Receives a line for each stack event.
     obstacle : callable
         Returns why changes cannot be applied; also with CloudError; they are then discarded. An empty text: they can.
+    retry : bool
+        Whether the operation is repeated.
 
     Raises
     ------
@@ -200,8 +207,15 @@ def deploy_stack(
     account.send("cloudformation", "execute_change_set", _identity(spec, change_set))
     final = _wait(account, described["StackId"], report, set(seen))
     if final["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"):
+        failure = _failure(account, described["StackId"], seen)
+        if retry and _QUEUE_DELETED in failure:
+            report(
+                f"stack {spec.name}: SQS admits the name of a deleted queue after 60 s; repeating"
+            )
+            time.sleep(QUEUE_DELAY)
+            return deploy_stack(spec, account, report, obstacle, retry=False)
         raise CloudError(
-            f"stack {spec.name}: {_failure(account, described['StackId'], seen)} ({final['StackStatus']}); "
+            f"stack {spec.name}: {failure} ({final['StackStatus']}); "
             "correct the cause, and run `pomona cloud up` again"
         )
     return StackChanges(spec.name, exists, changes)

@@ -329,6 +329,38 @@ def test_up_imports_buckets_that_exist(
     assert s3.get_object(**image)["Body"].read() == b"an image"
 
 
+@pytest.mark.parametrize("rejections", [1, 2])
+def test_up_waits_until_the_name_of_a_deleted_queue_is_free(
+    rejections: int,
+    pomona: Command,
+    workspace: Path,
+    account: MotoAccount,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from moto.sqs.exceptions import SQSException
+    from moto.sqs.models import SQSBackend
+
+    message = "You must wait 60 seconds after deleting a queue before you can create another with the same name."
+    rejected, create = list[str](), SQSBackend.create_queue
+
+    def create_queue(self: SQSBackend, name: str, *arguments: Any, **more: Any) -> Any:
+        if len(rejected) < rejections:
+            rejected.append(name)
+            raise SQSException("AWS.SimpleQueueService.QueueDeletedRecently", message)
+        return create(self, name, *arguments, **more)
+
+    monkeypatch.setattr(SQSBackend, "create_queue", create_queue)
+    monkeypatch.setattr("bootstrap.deploy.stacks.QUEUE_DELAY", 0.0)
+    done = pomona("cloud", "up", "--yes")
+    assert "stack fruits-long-lived: SQS admits the name of a deleted queue after 60 s" in done.out
+    assert rejected == ["fruits-refit-failures"] * rejections
+    if rejections == 1:
+        assert (done.status, done.err) == (0, "")
+    else:
+        assert done.status == 1
+        assert message in done.err
+
+
 @pytest.mark.long
 def test_up_keeps_running_cluster_and_reports_its_differences(
     pomona: Command, workspace: Path, account: MotoAccount
