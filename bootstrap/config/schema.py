@@ -379,6 +379,11 @@ class ClusterConfig:
         return bool(self.alarms.address or self.alarms.topic)
 
     @property
+    def publishes_metrics(self) -> bool:
+        """Whether ingestion publishes the metrics of its alarms; jobs of EMR Serverless do not reach CloudWatch."""
+        return self.has_alarms and self.is_streaming and self.mode == "cluster"
+
+    @property
     def schedule(self) -> str | None:
         """Schedule expression of refits; None: no schedule."""
         expression = self.refit.schedule or ("rate(1 hour)" if self.is_streaming else "never")

@@ -99,6 +99,13 @@ def plan_notes(config: ClusterConfig) -> list[str]:
         notes.append(
             "limits.idle_minutes has no effect: an application with a streaming job is never idle"
         )
+    if config.mode == "serverless" and config.is_streaming and config.has_alarms:
+        notes.append(
+            "no alarms for a stalled stream and a large backlog: jobs of EMR Serverless without a VPC do not reach "
+            "CloudWatch; failed jobs and failed starts of refits are reported"
+        )
+    if config.mode == "serverless" and config.subnets:
+        notes.append("[network] has no effect: the jobs of EMR Serverless run outside of your VPC")
     if config.mode == "cluster" and config.release == "emr-spark-8.0.0":
         notes.append(
             "emr-spark-8.0.0 has no JupyterHub: JupyterEnterpriseGateway and Livy replace it, "

@@ -34,7 +34,7 @@ def ingest_arguments(names: Names) -> list[str]:
     config = names.config
     trigger = str(config.ingest.trigger_seconds)
     options = ["--trigger", trigger] if config.is_streaming else ["--once"]
-    if config.is_streaming and config.has_alarms:
+    if config.publishes_metrics:
         options += ["--cloudwatch", names.metrics_namespace]
     return ["ingest", names.images_uri, names.lake_uri, *options, *_glue_database(names)]
 

@@ -567,7 +567,7 @@ PLANTED = {
         "LargeBacklog: nothing may publish to Pomona",
     ),
     "other namespace in the policy": (
-        "serverless",
+        "private",
         'cloudwatch:namespace: !Sub "Pomona/${Name}"',
         'cloudwatch:namespace: !Sub "pomona/${Name}"',
         "pomona/fruits: the stream publishes to Pomona/fruits",

@@ -89,6 +89,17 @@ def test_notes_explain_missing_auto_termination(tmp_path: Path) -> None:
     assert "no auto-termination" not in " ".join(plan_notes(names(VARIANTS["once"]).config))
 
 
+def test_notes_name_what_has_no_effect_on_emr_serverless() -> None:
+    more = 'alarms.address = "ops@example.com"\nnetwork.subnet = "subnet-0123456789abcdef0"\n'
+    serverless, cluster = (
+        " ".join(plan_notes(names(f'mode = "{mode}"\n{more}').config))
+        for mode in ("serverless", "cluster")
+    )
+    for expected in ("no alarms for a stalled stream", "[network] has no effect"):
+        assert expected in serverless
+        assert expected not in cluster
+
+
 def test_notes_name_replacement_of_jupyterhub() -> None:
     notes = plan_notes(names('release = "emr-spark-8.0.0"').config)
     assert any("no JupyterHub: JupyterEnterpriseGateway" in note for note in notes)
