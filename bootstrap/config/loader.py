@@ -243,6 +243,15 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             "from instances.core to limits.nodes",
         ),
         (
+            "limits.core",
+            config.mode == "cluster"
+            and config.is_streaming
+            and config.schedule is not None
+            and limits.core < 2,
+            f"limits.core is {limits.core}; a stream with refits needs 2 or more, because YARN gives half of the "
+            'memory of core nodes to drivers; or set [refit] schedule = "never"',
+        ),
+        (
             "limits.on_demand",
             limits.on_demand is not None and not limits.core <= limits.on_demand <= limits.nodes,
             f"limits.on_demand is {limits.on_demand}; it must be {limits.core} to {limits.nodes}, "

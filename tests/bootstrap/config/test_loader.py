@@ -54,6 +54,14 @@ def test_example_has_default_values() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "more", ['refit.schedule = "never"', 'ingest.mode = "once"', 'mode = "serverless"']
+)
+def test_one_core_node_suffices_for_one_driver(more: str) -> None:
+    config = parse_config(f"{MINIMAL}instances.core = 1\nlimits.core = 1\n{more}\n".encode())
+    assert config.limits.core == 1
+
+
 def test_example_has_all_keys() -> None:
     text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     shown = {
@@ -124,6 +132,10 @@ def test_example_has_comment_for_each_key() -> None:
         ('[alarms]\naddress = "ops"', "line 4: alarms.address is 'ops'; it must be an e-mail address"),
         ('[alarms]\ntopic = "ops"', "line 4: alarms.topic is 'ops'; it must be the ARN of an SNS topic"),
         ("[alarms]\nmonthly_budget = 5", "line 4: alarms.monthly_budget requires alarms.address, the e-mail"),
+        (
+            "instances.core = 1\nlimits.core = 1",
+            "line 4: limits.core is 1; a stream with refits needs 2 or more",
+        ),
         (
             f'[alarms]\nmonthly_budget = 5\naddress = "{"a" * 90}@b.c"',
             "line 5: alarms.address is part of the name of the budget",

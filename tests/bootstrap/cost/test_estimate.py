@@ -94,7 +94,10 @@ def test_fleet_has_cores_of_smallest_and_price_of_most_expensive_type(
 
 @pytest.mark.parametrize("nodes", [1, 2, 8, 100])
 def test_executor_count_equals_step_settings(nodes: int, tmp_path: Path) -> None:
-    config_names = names(f"limits = {{nodes = {nodes}, core = 1}}\ninstances.core = 1\n")
+    limits = (
+        f'limits = {{nodes = {nodes}, core = 1}}\ninstances.core = 1\nrefit.schedule = "never"\n'
+    )
+    config_names = names(limits)
     locations = UploadLocations(config_names, uploads(tmp_path).version)
     arguments = ingest_step(config_names, locations)["HadoopJarStep"]["Args"]
     assert f"spark.dynamicAllocation.maxExecutors={executor_count(nodes, 4)}" in arguments
