@@ -28,6 +28,7 @@ from batch_pca.refits.drift import (
 )
 from batch_pca.refits.folder import (
     RefitFolder,
+    check_not_removed,
     create_folder,
     find_abandoned,
     mark_complete,
@@ -238,29 +239,30 @@ def _refit(
         statistics_from=statistics.refit_id,
         scheduled=options.scheduled,
     )
-    folder = create_folder(lake, row.refit_id)
-    with ThreadPoolExecutor(1) as background:
-        # Writing the fit uses one core and waits for small files, while the workers use all cores.
-        fit_written = background.submit(write_fit, spark, folder, reduction, statistics.moments)
-        sample = write_vectors(folder, snapshot, reduction)
-        fit_written.result()
-    baselines = (
-        [named]
-        if named
-        else find_baselines(earlier, row.model_id, row.parameters, row.features_version)
-    )
-    measured = (measure_drift(base, statistics.moments, sample.sums) for base in baselines)
-    drift = next((found for found in measured if found), None)
-    if named and drift is None:  # `pomona prune` has removed it in the meantime
-        check_baseline(named, row.model_id)
-    row = replace(row, **drift.columns(options.drift)) if drift else row
-    write_lineage(folder, row, sample.csv_sha256)
-    # The first commit of a session is slow. It is prepared while the report is drawn, which uses one core.
-    Thread(target=prepare_commit, args=(spark, lake.refits), daemon=True).start()
-    write_report(folder, row, sample, reduction, earlier)
-    row = replace(row, seconds=time.monotonic() - started)
-    commit_refit(spark, row)
-    mark_complete(folder)
+    with create_folder(lake, row.refit_id) as folder:
+        with ThreadPoolExecutor(1) as background:
+            # Writing the fit uses one core and waits for small files, while the workers use all cores.
+            fit_written = background.submit(write_fit, spark, folder, reduction, statistics.moments)
+            sample = write_vectors(folder, snapshot, reduction)
+            fit_written.result()
+        baselines = (
+            [named]
+            if named
+            else find_baselines(earlier, row.model_id, row.parameters, row.features_version)
+        )
+        measured = (measure_drift(base, statistics.moments, sample.sums) for base in baselines)
+        drift = next((found for found in measured if found), None)
+        if named and drift is None:  # `pomona prune` has removed it in the meantime
+            check_baseline(named, row.model_id)
+        row = replace(row, **drift.columns(options.drift)) if drift else row
+        write_lineage(folder, row, sample.csv_sha256)
+        # The first commit of a session is slow. It is prepared while the report is drawn, which uses one core.
+        Thread(target=prepare_commit, args=(spark, lake.refits), daemon=True).start()
+        write_report(folder, row, sample, reduction, earlier)
+        row = replace(row, seconds=time.monotonic() - started)
+        check_not_removed(folder)
+        commit_refit(spark, row)
+        mark_complete(folder)
     timer.end_phase("publishing")
     return RefitResult(
         row,

@@ -7,8 +7,10 @@ import json
 import logging
 import os
 import socket
+import uuid
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +23,7 @@ from pyspark.sql import SparkSession
 from batch_pca.pca.fit import Reduction
 from batch_pca.pca.moments import Moments
 from batch_pca.pca.spark_pipeline import pipeline_model
+from streaming.errors import ExternalError
 from streaming.lake.layout import Lake
 from streaming.storage.documents import InvalidDocumentError, parse_document
 from streaming.storage.interface import is_s3, join_name, local_path
@@ -37,6 +40,8 @@ _MARKER_SCHEMA = {"host": str, "pid": int, "at": datetime}
 _CSV_PIECES = "_csv"
 # A refit of another host that is older counts as dead: its process cannot be checked from here.
 _ABANDONED_AFTER = timedelta(days=1)
+# URI of each folder that a refit of this process writes, and the content of its marker file.
+_ACTIVE: dict[str, bytes] = {}
 
 
 @dataclass(frozen=True)
@@ -113,11 +118,38 @@ class RefitFolder:
         open_storage(self.uri).delete_tree(self.uri, last=f"{self.uri}/{_MARKER}")
 
 
-def create_folder(lake: Lake, refit_id: str) -> RefitFolder:
-    """Create the folder of a new refit, with a marker file that names this process until `mark_complete`."""
+@contextmanager
+def create_folder(lake: Lake, refit_id: str) -> Iterator[RefitFolder]:
+    """Create the folder of a new refit, with a marker file that names this process until `mark_complete`.
+
+    Inside the context, other threads of this process do not remove the folder.
+    """
     folder = RefitFolder.of(lake, refit_id)
-    _write_marker(folder)
-    return folder
+    marker = _ACTIVE[folder.uri] = _marker()
+    try:
+        folder.write(_MARKER, marker)
+        yield folder
+    finally:
+        del _ACTIVE[folder.uri]
+
+
+def check_not_removed(folder: RefitFolder) -> None:
+    """Check the marker file of a folder in the context of `create_folder`, before its refit is published.
+
+    Raises
+    ------
+    ExternalError
+        If another process has deleted or replaced it: to that process, this one seemed to have ended.
+    """
+    try:
+        unchanged = folder.read(_MARKER) == _ACTIVE[folder.uri]
+    except FileNotFoundError:
+        unchanged = False
+    if not unchanged:
+        raise ExternalError(
+            f"{folder.uri}: another refit or prune has removed files of this refit, as if its process had ended: give "
+            "each container that uses the lake its own host name, then refit again"
+        )
 
 
 def mark_for_removal(folder: RefitFolder) -> None:
@@ -126,12 +158,13 @@ def mark_for_removal(folder: RefitFolder) -> None:
     Without its row, the refit then is one that is not published: if this process is killed, the next refit or prune
     deletes the folder. As long as the row exists, the marker file has no effect.
     """
-    _write_marker(folder, {_REMOVAL: True})
+    folder.write(_MARKER, _marker(**{_REMOVAL: True}))
 
 
-def _write_marker(folder: RefitFolder, more: Mapping[str, bool] | None = None) -> None:
+def _marker(**more: bool) -> bytes:
+    """Return the content of a marker file of this process, which is different each time."""
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}
-    folder.write(_MARKER, json.dumps(owner | dict(more or {})).encode())
+    return json.dumps(owner | {"token": uuid.uuid4().hex} | more).encode()
 
 
 def mark_complete(folder: RefitFolder) -> None:
@@ -165,14 +198,14 @@ def find_abandoned(lake: Lake) -> list[AbandonedFolder]:
     for marker in markers:
         try:
             owner = parse_document(storage.read(marker, lake.root), _MARKER_SCHEMA)
-            has_ended = _has_ended(owner)
+            folder = RefitFolder(marker.removesuffix(f"/{_MARKER}"))
+            has_ended = _has_ended(owner, folder)
         except FileNotFoundError:  # published in the meantime
             continue
         except (InvalidDocumentError, OverflowError) as error:
             log.warning("%s is not a marker of Pomona (%s): delete it", marker, error)
             continue
         if has_ended or owner.get(_REMOVAL):
-            folder = RefitFolder(marker.removesuffix(f"/{_MARKER}"))
             abandoned.append(AbandonedFolder(folder, has_ended))
     return abandoned
 
@@ -192,6 +225,9 @@ def remove_abandoned(
     removed = []
     for each in abandoned:
         if each.folder.refit_id not in published:
+            # The marker file is deleted last. If its process is running nevertheless, `check_not_removed` finds this.
+            with suppress(PermissionError):  # its files cannot be deleted either
+                mark_for_removal(each.folder)
             each.folder.delete()
             removed.append(each.folder)
         elif each.has_ended:
@@ -199,14 +235,14 @@ def remove_abandoned(
     return removed
 
 
-def _has_ended(owner: dict[str, Any]) -> bool:
+def _has_ended(owner: dict[str, Any], folder: RefitFolder) -> bool:
     created_at = datetime.fromisoformat(owner["at"]).astimezone(UTC)
     if owner["host"] != socket.gethostname():
         return datetime.now(UTC) - created_at > _ABANDONED_AFTER
     if owner["pid"] < 1:  # os.kill would address process groups
         raise InvalidDocumentError("pid is below 1")
     if owner["pid"] == os.getpid():
-        return True
+        return folder.uri not in _ACTIVE
     try:
         os.kill(owner["pid"], 0)
     except ProcessLookupError:

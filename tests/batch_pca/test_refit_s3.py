@@ -76,7 +76,8 @@ def test_lake_in_bucket_is_refitted_and_abandoned_folder_is_removed(
     lake = new_lake(spark, root, width=16)
     rows = images(20, seed=1, below="s3a://photos", width=16)
     commit(spark, lake, rows)
-    create_folder(lake, "failed").write("moments.npz", b"half of it")
+    with create_folder(lake, "failed") as folder:
+        folder.write("moments.npz", b"half of it")
     result = refit(f"s3://{bucket}/My lake/", RefitOptions(FitOptions(components=2)))
 
     client = boto3.client("s3")

@@ -18,7 +18,7 @@ from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits import vectors as vectors_module
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.folder import create_folder
+from batch_pca.refits.folder import RefitFolder, create_folder
 from batch_pca.refits.vectors import Sample, write_vectors
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
@@ -118,8 +118,8 @@ def test_sample_is_spread_evenly_over_the_rows(
     reduction = fit_rows()
     snapshot = take_snapshot(spark, lake, read_commits(lake.features)[-1])
     monkeypatch.setattr(vectors_module, "MAX_POINTS", 13)  # every fourth of 51
-    folder = create_folder(lake, "sample")
-    sample: Sample = write_vectors(folder, snapshot, reduction)
+    with create_folder(lake, "sample") as folder:
+        sample: Sample = write_vectors(folder, snapshot, reduction)
     by_path = {path: i for i, path in enumerate(COMMITS[0].paths + COMMITS[1].paths)}
     order = [by_path[path] for path in PATHS][::4]
     np.testing.assert_allclose(sample.points, reduction.transform(vectors[order]), atol=1e-9)
@@ -133,7 +133,7 @@ def test_partitioned_files_have_the_rows_of_one_partition(
     read_by_spark: bool, spark: Any, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = take_snapshot(spark, lake, read_commits(lake.features)[-1])
-    one, many = create_folder(lake, "one"), create_folder(lake, f"many-{read_by_spark}")
+    one, many = (RefitFolder.of(lake, name) for name in ("one", f"many-{read_by_spark}"))
     expected = write_vectors(one, snapshot, fit_rows())
     monkeypatch.setattr(vectors_module, "_PARTITION_BYTES", 1000)  # 51 rows of 108 bytes
     if read_by_spark:
@@ -161,7 +161,6 @@ def test_partitioned_files_have_the_rows_of_one_partition(
     assert rows.count() == 51
     folder = Path(many.uri.removeprefix("file:"))
     assert {entry.name for entry in folder.iterdir()} == {
-        "_unpublished.json",
         "labels.npz",
         "parquet",
         "reduced.csv",

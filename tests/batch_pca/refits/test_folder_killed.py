@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,15 @@ import pytest
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.folder import create_folder, find_abandoned, mark_complete, remove_abandoned
+from batch_pca.refits.folder import (
+    RefitFolder,
+    check_not_removed,
+    create_folder,
+    find_abandoned,
+    mark_complete,
+    remove_abandoned,
+)
+from streaming.errors import ExternalError
 from streaming.lake.layout import Lake
 from support.lakes.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
 
@@ -25,10 +34,10 @@ KILLED_REFIT = """
 import os, signal, sys
 from batch_pca.refits.folder import create_folder
 from streaming.lake.layout import Lake
-folder = create_folder(Lake.at(sys.argv[1]), sys.argv[2])
-folder.write("moments.npz", b"half of it")
-folder.write("parquet/part-00000.parquet", b"a part of it")
-os.kill(os.getpid(), signal.SIGKILL)
+with create_folder(Lake.at(sys.argv[1]), sys.argv[2]) as folder:
+    folder.write("moments.npz", b"half of it")
+    folder.write("parquet/part-00000.parquet", b"a part of it")
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 REFIT = """
 import sys
@@ -52,8 +61,8 @@ def clean_up(lake: Lake, published: set[str]) -> set[str]:
 
 def leave_refit_of(lake: Lake, refit_id: str, **changes: Any) -> None:
     """Create the folder of a refit by another process or host."""
-    folder = create_folder(lake, refit_id)
-    folder.write("moments.npz", b"half of it")
+    with create_folder(lake, refit_id) as folder:
+        folder.write("moments.npz", b"half of it")
     folder.write(MARKER, json.dumps(json.loads(folder.read(MARKER)) | changes).encode())
 
 
@@ -69,8 +78,31 @@ def test_folder_of_dead_process_is_removed(lake: Lake) -> None:
 
 
 def test_folder_of_failed_refit_of_this_process_is_removed(lake: Lake) -> None:
-    create_folder(lake, "failed").write("moments.npz", b"half of it")
+    with create_folder(lake, "failed") as folder:
+        folder.write("moments.npz", b"half of it")
     assert clean_up(lake, set()) == set()
+
+
+def test_folder_of_running_refit_of_this_process_is_kept(lake: Lake) -> None:
+    with ThreadPoolExecutor(1) as pool, create_folder(lake, "running") as folder:
+        folder.write("moments.npz", b"half of it")
+        assert pool.submit(clean_up, lake, set()).result() == {"running"}
+        check_not_removed(folder)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_refit_whose_files_another_process_removes_is_not_published(
+    lake: Lake, interrupted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with create_folder(lake, "running") as folder:
+        check_not_removed(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr("batch_pca.refits.folder._ACTIVE", {})  # a container with the same pid
+            if interrupted:
+                patch.setattr(RefitFolder, "delete", lambda folder: None)
+            clean_up(lake, set())
+        with pytest.raises(ExternalError, match="its own host name, then refit again"):
+            check_not_removed(folder)
 
 
 def test_folder_of_running_process_is_kept(lake: Lake) -> None:
@@ -100,9 +132,9 @@ def test_published_folder_of_killed_process_loses_only_its_marker(
 
 
 def test_complete_folder_has_no_marker(lake: Lake) -> None:
-    folder = create_folder(lake, "complete")
-    folder.write("moments.npz", b"all of it")
-    mark_complete(folder)
+    with create_folder(lake, "complete") as folder:
+        folder.write("moments.npz", b"all of it")
+        mark_complete(folder)
     assert clean_up(lake, set()) == {"complete"}
     assert not find_abandoned(Lake.at(f"{lake.root}/missing"))
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,12 @@ from typing import Any
 import pytest
 
 from batch_pca.refits.catalog import read_refits
-from batch_pca.refits.folder import create_folder, find_abandoned, mark_for_removal
+from batch_pca.refits.folder import (
+    check_not_removed,
+    create_folder,
+    find_abandoned,
+    mark_for_removal,
+)
 from batch_pca.refits.prune import PruneOptions, PruneResult, prune
 from streaming.errors import ExternalError, LakeError, UsageError
 from streaming.lake.format_version import write_format
@@ -238,10 +244,19 @@ def test_lake_of_older_format_is_rejected(lake: Lake) -> None:
     assert remaining(lake) == "abcde"
 
 
+def test_unpublished_refit_of_another_thread_is_kept(lake: Lake) -> None:
+    with ThreadPoolExecutor(1) as pool, create_folder(lake, "running") as folder:
+        folder.write("moments.npz", b"half of it")
+        assert pool.submit(keep, lake, 2).result().interrupted == ()
+        assert refit_folders(lake) == {"d", "e", "running"}
+        check_not_removed(folder)
+
+
 def test_unpublished_refit_of_running_process_is_kept(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_folder(lake, "running").write("moments.npz", b"half of it")
+    with create_folder(lake, "running") as folder:
+        folder.write("moments.npz", b"half of it")
     monkeypatch.setattr(os, "getpid", os.getppid)  # another process
     assert keep(lake, 2).interrupted == ()
     assert refit_folders(lake) == {"d", "e", "running"}
@@ -343,7 +358,8 @@ def test_lake_on_s3_is_pruned(template: Path, bucket: str) -> None:
     assert [row.refit_id for row in read_refits(lake)] == ["d", "e"]
     files = [file.path.removeprefix(f"{lake.reduced}/") for file in S3Storage().list(lake.reduced)]
     assert sorted(files) == sorted(f"{name}/{file}" for name in "de" for file in FILES)
-    create_folder(lake, "killed").write("moments.npz", b"half of it")
+    with create_folder(lake, "killed") as folder:
+        folder.write("moments.npz", b"half of it")
     assert keep(lake, 2).interrupted == ("killed",)
 
 

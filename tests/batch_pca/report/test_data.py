@@ -118,9 +118,9 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
                 }
             )
             deltalake.write_deltalake(lake.quarantine.removeprefix("file:"), reasons)
-        refit_folder = create_folder(lake, row.refit_id)
-        write_lineage(refit_folder, row, sample.csv_sha256)
-        write_report(refit_folder, row, sample, reduction, earlier)
+        with create_folder(lake, row.refit_id) as refit_folder:
+            write_lineage(refit_folder, row, sample.csv_sha256)
+            write_report(refit_folder, row, sample, reduction, earlier)
     return Reports(lake, rows.paths, reduction, scores, (first, second))
 
 

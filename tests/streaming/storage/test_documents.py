@@ -150,8 +150,8 @@ def test_pid_that_addresses_a_process_group_is_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = Lake.at(str(tmp_path))
-    folder = create_folder(lake, "r")
-    owner = json.loads(folder.read("_unpublished.json"))
+    with create_folder(lake, "r") as folder:
+        owner = json.loads(folder.read("_unpublished.json"))
     monkeypatch.setattr("os.kill", lambda pid, signal: pytest.fail(f"kill {pid}"))
     for pid in (0, -1, -7, 2**62):
         if pid == 2**62:
