@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 
 # If the spreadsheet's delimiter is not the comma (in most of Europe: the semicolon), a cell may start in the middle of
 # ours, even within quotes. With Japanese or Chinese locales, the fullwidth forms of these characters count as well.
+# Blanks before the formula are skipped, but not those that start a cell: the apostrophe follows the last of them.
 _FORMULA_START = (
-    r"(^|[;|\t\r\n])([\s\x00-\x20\x{00A0}\x{FEFF}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}])"
+    r"(^|[;|\t\r\n])"
+    r"([\x00-\x08\x0b\x0c\x0e-\x20\x{00A0}\x{FEFF}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}])"
 )
 
 

@@ -62,11 +62,13 @@ def test_escape_json_keeps_value_and_line_breaks() -> None:
     [
         ("=1+1", "'=1+1"),
         ("  =1", "'  =1"),
-        ("\t@SUM(A1)", "'\t@SUM(A1)"),
+        ("\t@SUM(A1)", "\t'@SUM(A1)"),
         ("\uff1d1", "'\uff1d1"),
         ("\ufeff=1", "'\ufeff=1"),
         ("file:/a;=1+1/0.jpg", "file:/a;'=1+1/0.jpg"),
         ("a\n=1", "a\n'=1"),
+        ("a\n\n=1", "a\n\n'=1"),
+        ("a; \r\n\t =1", "a; \r\n\t' =1"),
         *(
             (text, text)
             for text in ("Apple-Red", "a=b", "a, b", "c++", "'", "", "file:/x/=b/0.jpg")

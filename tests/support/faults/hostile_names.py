@@ -15,7 +15,7 @@ FORMULAS = (
     "\t=1",
     " =1",
     "\uff1d1",
-    "two\n=lines",
+    "two\n\n=lines",
 )
 MARKUP = (
     "<script>alert(1)<",
