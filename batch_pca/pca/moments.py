@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,6 +196,20 @@ def _unpack(upper: Vector, width: int) -> Matrix:
     return matrix
 
 
+def check_finite(rows: NDArray[Any]) -> None:
+    """Raise SnapshotError if rows of shape (n, d) contain NaN or infinity."""
+    invalid = sum(int(np.sum(~np.isfinite(block).all(axis=1))) for block in _blocks(rows))
+    if invalid:
+        raise SnapshotError(
+            f"{invalid} of {len(rows)} rows contain NaN or infinity: ingest their images again, "
+            "or refit an earlier version"
+        )
+
+
+def _blocks(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    return (rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS))
+
+
 class MomentsBuilder:
     """Sum rows in place.
 
@@ -235,14 +250,8 @@ class MomentsBuilder:
         """
         if rows.ndim != 2 or rows.shape[1] != self._shift.size:
             raise ValueError(f"rows have shape {rows.shape}, expected (n, {self._shift.size})")
-        blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
-        invalid = sum(int(np.sum(~np.isfinite(block).all(axis=1))) for block in blocks)
-        if invalid:
-            raise SnapshotError(
-                f"{invalid} of {len(rows)} rows contain NaN or infinity: ingest their images again, "
-                "or refit an earlier version"
-            )
-        for block in blocks:
+        check_finite(rows)
+        for block in _blocks(rows):
             self._add_block(block)
 
     def _add_block(self, rows: NDArray[Any]) -> None:

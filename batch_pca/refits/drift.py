@@ -128,7 +128,7 @@ class Drift:
 
 
 def _to_json(values: Mapping[str, Any]) -> str:
-    return json.dumps(dict(values), ensure_ascii=False)
+    return json.dumps(dict(values), ensure_ascii=False, allow_nan=False)
 
 
 def drift_of(row: RefitRow) -> Drift | None:

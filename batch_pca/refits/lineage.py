@@ -54,7 +54,8 @@ def lineage(row: RefitRow) -> dict[str, Any]:
 def write_lineage(folder: RefitFolder, row: RefitRow, csv_sha256: str) -> None:
     """Write ``refit.json``. It includes the hash of the CSV, which identifies a copy of the CSV alone."""
     document = lineage(row) | {"csv_sha256": csv_sha256}
-    folder.write(FILE, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    folder.write(FILE, f"{text}\n".encode())
 
 
 def _model(row: RefitRow) -> dict[str, Any] | None:

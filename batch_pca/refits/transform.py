@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame
 from batch_pca.features.parquet_reader import COLUMNS, Part, feature_matrix
 from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.fit import Reduction
+from batch_pca.pca.moments import check_finite
 from batch_pca.pca.projection import Projection
 from batch_pca.refits.label_means import LabelSums
 
@@ -106,6 +107,7 @@ def _project_batch(
     batch: pa.RecordBatch, projection: Projection, sums: LabelSums
 ) -> pa.RecordBatch:
     features = feature_matrix(batch.column(2))
+    check_finite(features)  # the rows outside the prefix of `--fit-on` were not read before
     sums.add(batch.column(1), features)
     scores = projection.transform(features)
     offsets = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import threading
@@ -35,13 +36,15 @@ if TYPE_CHECKING:  # these modules import Spark, which some commands do not need
 
 
 def _display_values(value: Any) -> Any:
-    """Convert each string of a JSON document that is a location; other strings stay as they are."""
+    """Convert each string of a JSON document that is a location, and NaN and infinity, which JSON lacks, to null."""
     if isinstance(value, str):
         return display_locations(value) if value.startswith(("file:/", "s3a://")) else value
     if isinstance(value, Mapping):
         return {_display_values(key): _display_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_display_values(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value
 
 
@@ -106,9 +109,11 @@ class Console:
 
     def print_json(self, result: Any) -> None:
         """Print a result as JSON."""
-        document = _display_values(result)
+        text = json.dumps(
+            _display_values(result), indent=2, ensure_ascii=False, allow_nan=False, default=str
+        )
         with self._paused():
-            print(escape_json(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
+            print(escape_json(text))
 
     def write(self, text: str) -> None:
         """Print lines of a result unchanged; on a terminal, with control characters escaped."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,8 @@ from batch_pca.pca.moments import Moments
 from batch_pca.refits import transform
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.transform import Partitioning, Projector, from_ipc
-from support.lakes.feature_lakes import Oracle, assert_equal_up_to_sign, images
+from streaming.errors import SnapshotError
+from support.lakes.feature_lakes import Images, Oracle, assert_equal_up_to_sign, images
 
 ROWS = images(60, seed=1)
 REDUCTION = fit(Moments.from_rows(ROWS.vectors, ROWS.vectors[0]), FitOptions(components=3))
@@ -26,9 +27,11 @@ class FakeBroadcast:
     value: Reduction
 
 
-def project(partitioning: Partitioning) -> tuple[dict[int, pa.Table], LabelSums]:
+def project(
+    partitioning: Partitioning, rows: Images = ROWS
+) -> tuple[dict[int, pa.Table], LabelSums]:
     """Project all rows; return the rows of each partition, and the sums by label."""
-    table = ROWS.table().select(["path", "label", "features"])
+    table = rows.table().select(["path", "label", "features"])
     batches = [*table.to_batches(max_chunksize=17), *table.slice(0, 1).to_batches()[:0]]
     *found, (number, sums) = Projector(FakeBroadcast(REDUCTION), partitioning)(batches)
     assert number == partitioning.sums == len(partitioning.boundaries) + 1
@@ -68,6 +71,14 @@ def test_rows_are_partitioned_by_utf8_of_path(
         for key, table in tables.items()
     }
     assert found == {0: ordered[:20], 1: [first], 2: ordered[21:]}  # none above the last boundary
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_row_that_is_not_finite_is_rejected(value: float) -> None:
+    vectors = ROWS.vectors.copy()
+    vectors[41, 5] = value
+    with pytest.raises(SnapshotError, match="1 of 17 rows contain NaN or infinity: ingest"):
+        project(Partitioning(), replace(ROWS, vectors=vectors))
 
 
 def test_empty_partition_has_no_sums() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -134,10 +135,16 @@ def test_json_prints_only_the_result_to_stdout(capsys: Capture) -> None:
         console.report_batch(batch(), summary())
     console.print("a note")
     console.print_json(
-        {"label": "Crème brûlée", "at": datetime(2026, 3, 3, tzinfo=UTC), "none": None}
+        {
+            "label": "Crème brûlée",
+            "at": datetime(2026, 3, 3, tzinfo=UTC),
+            "none": None,
+            "nan": [math.nan],
+        }
     )
     captured = capsys.readouterr()
-    assert json.loads(captured.out)["label"] == "Crème brûlée"
+    document = json.loads(captured.out)
+    assert (document["label"], document["nan"]) == ("Crème brûlée", [None])
     assert "Crème brûlée" in captured.out  # non-ASCII is not escaped
     assert captured.err.splitlines()[-1] == "a note"
     assert captured.err.startswith("micro-batch 4: ")
