@@ -219,7 +219,8 @@ def _refit(
     reference = find_sign_reference(
         earlier, snapshot.model_id, version.number, options.as_json(), superseded_at
     )
-    previous_components = read_components(reference.folder) if reference else None
+    width = statistics.moments.shift.size
+    previous_components = read_components(reference.folder, width) if reference else None
     reduction = fit(statistics.moments, options.fit, previous_components)
     timer.end_phase("decomposition")
 

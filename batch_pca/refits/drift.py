@@ -16,6 +16,7 @@ import numpy as np
 
 from batch_pca.pca.moments import Matrix, Moments, Vector
 from batch_pca.refits.catalog import RefitRow
+from batch_pca.refits.folder import read_moments
 from batch_pca.refits.label_means import LabelSums, read_label_sums
 from streaming.errors import SnapshotError, UsageError
 from streaming.storage.documents import Optional
@@ -239,18 +240,10 @@ def check_baseline(baseline: RefitRow, model_id: str) -> None:
             f"--baseline {baseline.refit_id}: its model is {baseline.model_id}, not {model_id}: "
             "name a refit of the same model"
         )
-    if _read_moments(baseline) is None:
+    if read_moments(baseline.folder) is None:
         raise SnapshotError(
             f"--baseline {baseline.refit_id}: moments.npz in its folder is missing or damaged: name another refit"
         )
-
-
-def _read_moments(row: RefitRow) -> Moments | None:
-    try:
-        moments = Moments.from_bytes(row.folder.read("moments.npz"))
-    except (FileNotFoundError, SnapshotError):
-        return None
-    return moments if moments.count > 1 else None
 
 
 def measure_drift(baseline: RefitRow, moments: Moments, sums: LabelSums) -> Drift | None:
@@ -264,17 +257,19 @@ def measure_drift(baseline: RefitRow, moments: Moments, sums: LabelSums) -> Drif
     sums : LabelSums
         Current sums of each label.
     """
-    old = _read_moments(baseline)
+    old = read_moments(baseline.folder)
     if old is None or old.shift.shape != moments.shift.shape:
         return None
     std = np.sqrt(old.variance())
     varied = ~old.constant()
+    if not varied.any():  # such rows cannot have been fitted
+        return None
 
     def shift(before: Vector, after: Vector) -> float:
         deviations = (after - before)[varied] / std[varied]
         return float(np.sqrt(np.mean(deviations**2)))
 
-    old_sums = read_label_sums(baseline.folder)
+    old_sums = read_label_sums(baseline.folder, moments.shift.size)
     old_means = old_sums.means() if old_sums else {}
     shifts = {
         name: shift(old_means[name], mean)

@@ -23,7 +23,7 @@ from pyspark.sql import SparkSession
 from batch_pca.pca.fit import Reduction
 from batch_pca.pca.moments import Moments
 from batch_pca.pca.spark_pipeline import pipeline_model
-from streaming.errors import ExternalError
+from streaming.errors import ExternalError, SnapshotError
 from streaming.lake.layout import Lake
 from streaming.storage.documents import InvalidDocumentError, parse_document
 from streaming.storage.interface import is_s3, join_name, local_path
@@ -264,17 +264,32 @@ def write_fit(
     folder.write("components.npz", arrays.getvalue())
 
 
-def read_components(folder: RefitFolder) -> NDArray[np.float64] | None:
-    """Read the components of a published refit, shape (k, d); return None if they are missing or damaged."""
+def read_moments(folder: RefitFolder) -> Moments | None:
+    """Read the statistics of a published refit; return None if they are missing or damaged."""
+    try:
+        moments = Moments.from_bytes(folder.read("moments.npz"))
+    except (FileNotFoundError, SnapshotError):
+        return None
+    arrays = (moments.shift, moments.total, moments.cross, moments.rounding)
+    valid = moments.count > 1 and all(np.isfinite(array).all() for array in arrays)
+    return moments if valid else None
+
+
+def read_components(folder: RefitFolder, width: int) -> NDArray[np.float64] | None:
+    """Read the components of a published refit, shape (k, width); return None if they are missing or damaged."""
     try:
         content = folder.read("components.npz")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             components: NDArray[np.float64] = arrays["components"]
+            if components.dtype != np.float64 or components.shape != (len(components), width):
+                raise ValueError(f"an array of {components.dtype} of shape {components.shape}")
+            if not np.isfinite(components).all():
+                raise ValueError("NaN or infinity")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         log.warning(
             "cannot read %s/components.npz (%s): component signs may change", folder.uri, error
         )
         return None
-    return components if components.ndim == 2 and components.dtype == np.float64 else None
+    return components

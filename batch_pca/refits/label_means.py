@@ -93,19 +93,31 @@ class LabelSums:
         """Parse the output of `to_bytes`; raise ValueError if it is damaged."""
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                names, complete = stored["labels"].tolist(), bool(stored["full"])
-                counts = Counter(dict(zip(names, stored["counts"].tolist(), strict=True)))
-                sums = dict(zip(names, stored["sums"], strict=True)) if complete else {}
-                return cls(counts, sums, complete)
-        except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                labels, counts, sums = stored["labels"], stored["counts"], stored["sums"]
+                complete = bool(stored["full"])
+            if labels.dtype.kind != "U" or counts.dtype != np.int64 or sums.dtype != np.float64:
+                raise ValueError(f"arrays of {labels.dtype}, {counts.dtype} and {sums.dtype}")
+            if (counts < 1).any() or not np.isfinite(sums).all():
+                raise ValueError("a label without rows, or NaN or infinity")
+            names = labels.tolist()
+            return cls(
+                Counter(dict(zip(names, counts.tolist(), strict=True))),
+                dict(zip(names, sums, strict=True)) if complete else {},
+                complete,
+            )
+        except (OSError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"cannot read label sums ({error})") from error
 
 
-def read_label_sums(folder: RefitFolder) -> LabelSums | None:
-    """Read the sums of each label of a published refit; return None if they are missing, damaged or not counted."""
+def read_label_sums(folder: RefitFolder, width: int) -> LabelSums | None:
+    """Read the sums of each label of a published refit; return None if they are missing, damaged or not counted.
+
+    Those of vectors of another width than `width` count as damaged.
+    """
     try:
         sums = LabelSums.from_bytes(folder.read(FILE))
     except (FileNotFoundError, ValueError):
         return None
     # Earlier versions of Pomona did not count the labels if there were too many.
-    return sums if sums.counts else None
+    valid = sums.counts and all(total.shape == (width,) for total in sums.sums.values())
+    return sums if valid else None

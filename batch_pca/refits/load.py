@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from batch_pca.pca.moments import Moments
 from batch_pca.pca.projection import Projection
-from batch_pca.refits.folder import RefitFolder, read_components
+from batch_pca.refits.folder import RefitFolder, read_components, read_moments
 from streaming.errors import SnapshotError
 
 
@@ -18,12 +17,9 @@ def read_fit(folder: RefitFolder) -> Projection:
     SnapshotError
         If its arrays are missing or damaged.
     """
-    components = read_components(folder)
-    try:
-        moments = Moments.from_bytes(folder.read("moments.npz"))
-    except (FileNotFoundError, SnapshotError):
-        moments = None
-    if components is None or moments is None or components.shape[1] != moments.shift.size:
+    moments = read_moments(folder)
+    components = read_components(folder, moments.shift.size) if moments else None
+    if moments is None or components is None:
         raise SnapshotError(
             f"{folder.uri}: moments.npz or components.npz is missing or damaged: refit that version again"
         )

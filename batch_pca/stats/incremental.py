@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JError
@@ -15,6 +14,7 @@ from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.moments import Moments, Vector
 from batch_pca.pca.rounding_error import is_inaccurate
 from batch_pca.refits.catalog import RefitRow
+from batch_pca.refits.folder import read_moments
 from batch_pca.stats.change_feed import Changes, change_feed, sum_changes, sum_few_changes
 from batch_pca.stats.full_scan import sum_moments, sum_parts
 from streaming.delta.log import Version
@@ -37,6 +37,7 @@ _FEED_ERRORS = (
     OSError,
     TransientError,
     SnapshotError,
+    ValueError,  # vectors of another length than the statistics
 )
 
 
@@ -109,27 +110,14 @@ def _latest_usable(snapshot: Snapshot, refits: list[RefitRow]) -> tuple[RefitRow
         and row.fit_on == snapshot.prefix
     ]
     for row in sorted(candidates, key=lambda row: row.features_version, reverse=True):
-        moments = _read_moments(row)
-        if moments is not None:
+        moments = read_moments(row.folder)
+        if moments is not None and moments.count == row.rows_fitted:
             return row, moments
     if candidates:
         raise _FullScanNeeded(
             f"the statistics of refit {candidates[-1].refit_id} are missing or damaged"
         )
     raise _FullScanNeeded("no earlier refit of these rows")
-
-
-def _read_moments(row: RefitRow) -> Moments | None:
-    """Read the statistics of a refit; return None if they are missing or damaged."""
-    try:
-        moments = Moments.from_bytes(row.folder.read("moments.npz"))
-    except (FileNotFoundError, SnapshotError):
-        return None
-    width = (moments.shift.size,)
-    shapes = (moments.total.shape, moments.rounding.shape, moments.cross.shape)
-    arrays = (moments.shift, moments.total, moments.cross, moments.rounding)
-    valid = shapes == (width, width, width * 2) and all(np.isfinite(a).all() for a in arrays)
-    return moments if valid and moments.count == row.rows_fitted else None
 
 
 def _update(

@@ -159,11 +159,11 @@ def test_label_means_match_numpy_with_and_without_spark_reader(
     rows = images(70, seed=4)
     commit(spark, lake, rows)
     options = RefitOptions(FitOptions(components=2), full=True)
-    found = [read_label_sums(refit(lake.root, options).folder)]
+    found = [read_label_sums(refit(lake.root, options).folder, 64)]
     monkeypatch.setattr(
         "batch_pca.features.snapshot.plan_parts", lambda *_: None
     )  # as with deletion vectors
-    found.append(read_label_sums(refit(lake.root, options).folder))
+    found.append(read_label_sums(refit(lake.root, options).folder, 64))
     labels = np.array(rows.labels)
     for sums in found:
         assert sums

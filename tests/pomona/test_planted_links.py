@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from batch_pca.refits.folder import RefitFolder, find_abandoned, read_components
+from batch_pca.refits.folder import RefitFolder, find_abandoned, read_components, read_moments
+from batch_pca.refits.label_means import read_label_sums
 from streaming.errors import LakeError
 from streaming.lake.history import known_sources
 from streaming.lake.layout import Lake
@@ -95,7 +96,9 @@ def replace_by_link(path: Path, canaries: Canaries) -> None:
         ("requests", pending_requests),
         ("requests/answers/2.json", lambda lake: poll_result(lake, Request("forget", {}, "2"))),
         ("reduced/x/_unpublished.json", find_abandoned),
-        ("reduced/x/components.npz", lambda lake: read_components(RefitFolder.of(lake, "x"))),
+        ("reduced/x/components.npz", lambda lake: read_components(RefitFolder.of(lake, "x"), 8)),
+        ("reduced/x/moments.npz", lambda lake: read_moments(RefitFolder.of(lake, "x"))),
+        ("reduced/x/labels.npz", lambda lake: read_label_sums(RefitFolder.of(lake, "x"), 8)),
         ("reduced/x", lambda lake: RefitFolder.of(lake, "x").exists()),
         ("reduced/x/parquet", lambda lake: list(RefitFolder.of(lake, "x").parquet_files())),
         ("lease.json", lease_owner),

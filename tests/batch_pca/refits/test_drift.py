@@ -187,9 +187,35 @@ def test_labels_of_baseline_without_counts_are_not_compared(tmp_path: Path) -> N
     assert (found.labels, found.new_labels, found.vanished_labels) == ({}, {}, {})
 
 
-def test_damaged_moments_of_baseline_give_no_drift(tmp_path: Path) -> None:
+def test_moments_of_baseline_without_variation_give_no_drift(tmp_path: Path) -> None:
     before = publish(tmp_path, BEFORE)
-    before.folder.write("moments.npz", b"damaged")
+    constant = Moments.from_rows(BEFORE.vectors[[0, 0, 0]], BEFORE.vectors[0])
+    before.folder.write("moments.npz", constant.to_bytes())
+    assert measure_drift(before, moments_of(MOVED), label_sums(MOVED)) is None
+
+
+def test_damaged_label_sums_of_baseline_give_no_shifts(tmp_path: Path) -> None:
+    before = publish(tmp_path, BEFORE)
+    narrow = LabelSums()
+    narrow.add(pa.array(BEFORE.labels), BEFORE.vectors[:, :8])
+    before.folder.write(FILE, narrow.to_bytes())
+    found = measure_drift(before, moments_of(MOVED), label_sums(MOVED))
+    assert found
+    assert (found.labels, found.new_labels) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"damaged",
+        replace(moments_of(BEFORE), total=np.full(64, np.nan)).to_bytes(),
+        replace(moments_of(BEFORE), count=1).to_bytes(),
+    ],
+    ids=["text", "nan", "one row"],
+)
+def test_damaged_moments_of_baseline_give_no_drift(tmp_path: Path, content: bytes) -> None:
+    before = publish(tmp_path, BEFORE)
+    before.folder.write("moments.npz", content)
     assert measure_drift(before, moments_of(MOVED), LabelSums()) is None
     with pytest.raises(SnapshotError, match=r"--baseline before: moments.npz .* damaged"):
         check_baseline(before, "made-up")

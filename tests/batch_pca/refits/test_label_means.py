@@ -58,15 +58,50 @@ def test_too_many_labels_have_counts_and_no_means(monkeypatch: pytest.MonkeyPatc
 
 def test_missing_damaged_or_uncounted_file_has_no_sums(tmp_path: Path) -> None:
     folder = RefitFolder(f"file:{tmp_path}")
-    assert read_label_sums(folder) is None
+    assert read_label_sums(folder, 8) is None
     whole = sum_rows().to_bytes()
     # Earlier versions of Pomona did not count the labels if there were too many.
     uncounted = LabelSums(complete=False).to_bytes()
     for content in (b"", b"PK", whole[:300], whole[:-30], uncounted):
         (tmp_path / FILE).write_bytes(content)
-        assert read_label_sums(folder) is None
+        assert read_label_sums(folder, 8) is None
     (tmp_path / FILE).write_bytes(whole)
-    found = read_label_sums(folder)
+    found = read_label_sums(folder, 8)
     assert found
     assert found.counts == pd.Series(LABELS).value_counts().to_dict()
     assert len(found.means()) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("sums", np.zeros((5, 7))),
+        ("sums", np.zeros((4, 8))),
+        ("sums", np.zeros(5)),
+        ("sums", np.array(0.0)),
+        ("sums", np.full((5, 8), np.nan)),
+        ("sums", np.full((5, 8), np.inf)),
+        ("sums", np.zeros((5, 8), np.complex128)),
+        ("sums", np.full((5, 8), "x")),
+        ("counts", np.array([1, 0, 1, 1, 1])),
+        ("counts", np.full(5, np.nan)),
+        ("counts", np.array(5)),
+        ("labels", np.arange(5)),
+        ("labels", np.array("x")),
+        ("full", np.array([True, False])),
+    ],
+)
+def test_array_of_other_shape_type_or_values_is_damage(
+    tmp_path: Path, name: str, array: np.ndarray
+) -> None:
+    (tmp_path / FILE).write_bytes(sum_rows().to_bytes())
+    with np.load(tmp_path / FILE) as stored:
+        arrays = dict(stored)
+    np.savez(tmp_path / FILE, **(arrays | {name: array}))
+    assert read_label_sums(RefitFolder(f"file:{tmp_path}"), 8) is None
+
+
+def test_file_with_one_array_is_damage(tmp_path: Path) -> None:
+    with (tmp_path / FILE).open("wb") as file:
+        np.save(file, np.zeros(3))
+    assert read_label_sums(RefitFolder(f"file:{tmp_path}"), 8) is None

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from batch_pca.pca.moments import Moments
-from batch_pca.refits.folder import RefitFolder, read_components
+from batch_pca.refits.folder import RefitFolder, read_components, read_moments
 from streaming.errors import ModelError, SnapshotError
 from streaming.model.metadata import ModelInfo
 from streaming.model.store import find_model, read_model
@@ -142,7 +142,8 @@ def test_refit_arrays_are_never_unpickled(tmp_path: Path, bomb: Bomb) -> None:
     arrays = dict.fromkeys(("components", "count", "shift", "total", "cross", "rounding"), bomb)
     np.savez(hostile, **{name: np.array([bomb], object) for name in arrays})
     (tmp_path / "components.npz").write_bytes(hostile.getvalue())
-    assert read_components(RefitFolder(f"file:{tmp_path}")) is None
+    assert read_components(RefitFolder(f"file:{tmp_path}"), 8) is None
+    assert read_moments(RefitFolder(f"file:{tmp_path}")) is None
     with pytest.raises(SnapshotError, match="cannot read"):
         Moments.from_bytes(hostile.getvalue())
     assert not (tmp_path / "executed").exists()
@@ -151,4 +152,21 @@ def test_refit_arrays_are_never_unpickled(tmp_path: Path, bomb: Bomb) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"hello"])
 def test_damaged_components_are_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "components.npz").write_bytes(content)
-    assert read_components(RefitFolder(f"file:{tmp_path}")) is None
+    assert read_components(RefitFolder(f"file:{tmp_path}"), 8) is None
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 7)),
+        np.zeros(8),
+        np.array(0.0),
+        np.zeros((2, 8), np.float32),
+        np.full((2, 8), np.nan),
+    ],
+)
+def test_components_of_other_shape_type_or_values_are_ignored(
+    tmp_path: Path, array: np.ndarray
+) -> None:
+    np.savez(tmp_path / "components.npz", components=array)
+    assert read_components(RefitFolder(f"file:{tmp_path}"), 8) is None

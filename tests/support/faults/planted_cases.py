@@ -13,7 +13,8 @@ import deltalake
 import numpy as np
 import pyarrow as pa
 
-from batch_pca.refits.folder import find_abandoned, remove_abandoned
+from batch_pca.refits.folder import RefitFolder, find_abandoned, remove_abandoned
+from batch_pca.refits.label_means import read_label_sums
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import lease_owner
 from streaming.maintenance.requests import pending_requests, poll_result
@@ -85,6 +86,7 @@ DOCUMENTS: dict[str, tuple[str, ...]] = {
 ENTRIES = DOCUMENTS | {
     "reduced/REFIT/components.npz": ("diff FIRST REFIT",),
     "reduced/REFIT/moments.npz": ("diff FIRST REFIT",),
+    "reduced/REFIT/labels.npz": ("labels",),
     "reduced/REFIT/report.html": ("report",),
     "reduced/REFIT": ("diff FIRST REFIT", "show REFIT", "prune --keep 1"),
     "reduced/FIRST": ("diff FIRST REFIT", "prune --keep 1"),
@@ -109,6 +111,7 @@ def run_reader(place: Place, lake: Lake, case: str, reader: str) -> None:
     functions: dict[str, Callable[[], Any]] = {
         "requests": listing,
         "answer": lambda: poll_result(lake, REQUEST),
+        "labels": lambda: read_label_sums(RefitFolder.of(lake, place.story.refits[-1].refit_id), 8),
         "owner": lambda: lease_owner(lake),
         "abandoned": abandoned,
         "model": lambda: find_model(lake.models),
