@@ -39,7 +39,7 @@ from batch_pca.refits.folder import (
 from batch_pca.refits.lineage import write_lineage
 from batch_pca.refits.vectors import write_vectors
 from batch_pca.report.data import write_report
-from batch_pca.stats.incremental import compute_statistics
+from batch_pca.stats.incremental import commits_to_read, compute_statistics
 from batch_pca.stats.unchanged import find_unchanged
 from streaming import __version__
 from streaming.delta.log import read_commits
@@ -53,9 +53,6 @@ from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3, normalize
 
 log = logging.getLogger(__name__)
-
-# Number of latest commits to read from the log. They only save reads of the change data feed.
-_RECENT_COMMITS = 64
 
 
 @dataclass(frozen=True)
@@ -202,13 +199,14 @@ def _refit(
     earlier = read_refits(lake)
     remove_abandoned(abandoned, {row.refit_id for row in earlier})
     version = version or resolve_version(lake, None)
-    commits = read_commits(lake.features, None if options.as_of else _RECENT_COMMITS)
     if not options.full:
         unchanged = find_unchanged(_comparable(earlier, options), version.number, options.as_json())
         if unchanged:
             return RefitResult(apply_limits(unchanged, options.drift), is_new=False)
 
     timer = PhaseTimer()
+    recent = None if options.as_of else commits_to_read(earlier, version.number)
+    commits = read_commits(lake.features, recent)
     snapshot = take_snapshot(spark, lake, version, options.fit_on)
     named = find_named_baseline(earlier, options.baseline) if options.baseline else None
     if named:

@@ -28,6 +28,9 @@ FULL, INCREMENTAL = "full", "incremental"
 _MAX_CHANGED_RATIO = 0.5
 # Up to this many rows of the change feed, this process sums them within a second, without a Spark job.
 _MAX_ROWS_WITHOUT_SPARK = 20_000
+# Limits of the number of latest commits to read from the log. They only save reads of the change data feed; on S3, each
+# is a request.
+_MIN_COMMITS, _MAX_COMMITS = 64, 1000
 # What reading the change feed raises if it is not available, depending on the version of Spark and delta-rs.
 _FEED_ERRORS = (
     PySparkException,
@@ -66,6 +69,12 @@ class _FullScanNeeded(Exception):
     """Incremental statistics are not possible; the message is the reason."""
 
 
+def commits_to_read(refits: list[RefitRow], version: int) -> int:
+    """Return how many of the latest commits of the features to read for `compute_statistics` of a version."""
+    latest = max((r.features_version for r in refits if r.features_version <= version), default=0)
+    return min(max(_MIN_COMMITS, version - latest if latest else 0), _MAX_COMMITS)
+
+
 def compute_statistics(
     snapshot: Snapshot, refits: list[RefitRow], commits: list[Version], *, full: bool
 ) -> Statistics:
@@ -77,7 +86,7 @@ def compute_statistics(
     refits : list of RefitRow
         Earlier refits, whose statistics may be reused.
     commits : list of Version
-        Latest commits of the features, to estimate the number of changed rows.
+        Latest commits of the features, to estimate the number of changed rows, see `commits_to_read`.
     full : bool
         Read all rows in any case.
 
@@ -124,12 +133,7 @@ def _update(
     snapshot: Snapshot, refit: RefitRow, moments: Moments, commits: list[Version]
 ) -> Statistics:
     """Update the statistics of a refit with the changes up to the snapshot."""
-    since = [
-        commit
-        for commit in commits
-        if refit.features_version < commit.number <= snapshot.version.number
-    ]
-    expected = sum(commit.added + commit.removed + 2 * commit.replaced for commit in since)
+    expected = _estimate_changes(commits, refit.features_version, snapshot.version.number)
     if expected > _MAX_CHANGED_RATIO * snapshot.count:
         raise _FullScanNeeded(f"most of them have changed since refit {refit.refit_id}")
     added = removed = 0
@@ -145,6 +149,13 @@ def _update(
         raise _FullScanNeeded(f"refit {refit.refit_id} has a different number of rows")
     description = f"{added:,} rows added, {removed:,} removed since refit {refit.refit_id}"
     return Statistics(moments, INCREMENTAL, refit.refit_id, description)
+
+
+def _estimate_changes(commits: list[Version], after: int, until: int) -> int:
+    """Estimate the number of changed rows; commits that were not read count as the average of the others."""
+    read = [commit for commit in commits if after < commit.number <= until]
+    changes = sum(commit.added + commit.removed + 2 * commit.replaced for commit in read)
+    return changes * (until - after) // len(read) if read else 0
 
 
 def _sum_changes_since(

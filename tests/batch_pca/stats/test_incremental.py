@@ -18,7 +18,7 @@ from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.stats import incremental
-from batch_pca.stats.incremental import Statistics, compute_statistics
+from batch_pca.stats.incremental import Statistics, commits_to_read, compute_statistics
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
 from streaming.storage.interface import local_path
@@ -50,9 +50,9 @@ class Fitting:
     fit_on: str | None = None
     refits: tuple[RefitRow, ...] = ()
 
-    def refit(self, *, full: bool = False) -> Statistics:
+    def refit(self, *, full: bool = False, commits_read: int = 64) -> Statistics:
         """Compute the statistics of the latest version, and store them as a refit."""
-        commits = read_commits(self.lake.features, 64)
+        commits = read_commits(self.lake.features, commits_read)
         snapshot = take_snapshot(self.spark, self.lake, commits[-1], self.fit_on)
         found = compute_statistics(snapshot, list(self.refits), commits, full=full)
         row = RefitRow(
@@ -278,3 +278,21 @@ def test_inconsistent_row_counts_cause_full_scan(spark: Any, fitting: Fitting) -
 def test_change_of_most_rows_causes_full_scan(spark: Any, fitting: Fitting) -> None:
     commit(spark, fitting.lake, draw(210, seed=1))
     assert_full_scan(fitting, "most of them have changed since refit refit-0")
+
+
+def test_changes_of_commits_that_were_not_read_are_estimated(spark: Any, fitting: Fitting) -> None:
+    for seed in (1, 2, 3):
+        commit(spark, fitting.lake, draw(70, seed=seed))
+    found = fitting.refit(commits_read=1)
+    assert "most of them have changed since refit refit-0" in found.description
+
+
+@pytest.mark.parametrize(
+    ("versions", "count"),
+    [([], 64), ([2990], 64), ([2000, 2800, 3050], 200), ([2999, 1], 64), ([1], 1000)],
+)
+def test_commits_since_latest_refit_are_read(
+    template: Fitting, versions: list[int], count: int
+) -> None:
+    refits = [replace(template.refits[0], features_version=version) for version in versions]
+    assert commits_to_read(refits, 3000) == count
