@@ -17,7 +17,13 @@ from pyspark.sql import SparkSession
 
 from batch_pca.features.snapshot import take_snapshot
 from batch_pca.pca.fit import FitOptions, fit
-from batch_pca.refits.catalog import RefitRow, commit_refit, find_sign_reference, read_refits
+from batch_pca.refits.catalog import (
+    RefitRow,
+    commit_refit,
+    find_sign_reference,
+    read_refits,
+    read_refits_and_abandoned,
+)
 from batch_pca.refits.drift import (
     DriftLimits,
     apply_limits,
@@ -30,7 +36,6 @@ from batch_pca.refits.folder import (
     RefitFolder,
     check_not_removed,
     create_folder,
-    find_abandoned,
     mark_complete,
     read_components,
     remove_abandoned,
@@ -195,8 +200,7 @@ def _refit(
 ) -> RefitResult:
     started = time.monotonic()
     create_table(spark, lake.refits, REFITS)
-    abandoned = find_abandoned(lake)
-    earlier = read_refits(lake)
+    earlier, abandoned = read_refits_and_abandoned(lake)
     remove_abandoned(abandoned, {row.refit_id for row in earlier})
     version = version or resolve_version(lake, None)
     if not options.full:

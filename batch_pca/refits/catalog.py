@@ -10,7 +10,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from batch_pca.refits.folder import RefitFolder
+from batch_pca.refits.folder import AbandonedFolder, RefitFolder, find_abandoned
 from streaming import __version__
 from streaming.delta.commit_lock import commit_lock
 from streaming.delta.reader import open_table, query_rows, quote_literal
@@ -155,6 +155,18 @@ def read_refits(lake: Lake) -> list[RefitRow]:
         )
     ]
     return sorted(refits, key=lambda row: row.created_at)
+
+
+def read_refits_and_abandoned(lake: Lake) -> tuple[list[RefitRow], list[AbandonedFolder]]:
+    """Read all refits, oldest first, and find the folders that `remove_abandoned` deletes or completes.
+
+    Of the published refits, only the latest can be one that was killed after its commit: the refit that follows it
+    completes its folder.
+    """
+    refits = read_refits(lake)
+    abandoned = find_abandoned(lake, {row.refit_id for row in refits[:-1]})
+    # Read again: a refit may have been published before its folder was found.
+    return (read_refits(lake) if abandoned else refits), abandoned
 
 
 def commit_refit(spark: SparkSession, row: RefitRow) -> None:

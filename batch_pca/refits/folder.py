@@ -23,10 +23,10 @@ from pyspark.sql import SparkSession
 from batch_pca.pca.fit import Reduction
 from batch_pca.pca.moments import Moments
 from batch_pca.pca.spark_pipeline import pipeline_model
-from streaming.errors import ExternalError, SnapshotError
+from streaming.errors import ExternalError, LakeError, SnapshotError
 from streaming.lake.layout import Lake
 from streaming.storage.documents import InvalidDocumentError, parse_document
-from streaming.storage.interface import is_s3, join_name, local_path
+from streaming.storage.interface import is_entry_name, is_s3, join_name, local_path
 from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
@@ -180,29 +180,29 @@ class AbandonedFolder:
     has_ended: bool
 
 
-def find_abandoned(lake: Lake) -> list[AbandonedFolder]:
+def find_abandoned(lake: Lake, skip: Collection[str] = ()) -> list[AbandonedFolder]:
     """Find the folders of killed refits: the marker file exists, its process does not.
 
     Also those of refits that are being removed: without a row, they are deleted even if that process is running.
+
+    Parameters
+    ----------
+    lake : Lake
+    skip : collection of str
+        Refit ids whose folders are not looked at: after a year, reading thousands of them takes minutes.
     """
-    storage = open_storage(lake.root)
     # Only direct children of reduced/, as `create_folder` makes them: a symbolic link in a folder may lead out of
     # the lake, and abandoned folders are deleted.
-    depth = lake.reduced.count("/") + 2
-    markers = [
-        file.path
-        for file in storage.list(lake.reduced)
-        if file.path.count("/") == depth and file.path.endswith(f"/{_MARKER}")
-    ]
+    names = sorted(filter(is_entry_name, open_storage(lake.root).list_folders(lake.reduced)))
     abandoned = []
-    for marker in markers:
+    for folder in (RefitFolder.of(lake, name) for name in names if name not in skip):
         try:
-            owner = parse_document(storage.read(marker, lake.root), _MARKER_SCHEMA)
-            folder = RefitFolder(marker.removesuffix(f"/{_MARKER}"))
+            owner = parse_document(folder.read(_MARKER), _MARKER_SCHEMA)
             has_ended = _has_ended(owner, folder)
-        except FileNotFoundError:  # published in the meantime
+        except FileNotFoundError:  # published in the meantime, or no folder of a refit
             continue
-        except (InvalidDocumentError, OverflowError) as error:
+        except (InvalidDocumentError, LakeError, OverflowError) as error:
+            marker = f"{folder.uri}/{_MARKER}"
             log.warning("%s is not a marker of Pomona (%s): delete it", marker, error)
             continue
         if has_ended or owner.get(_REMOVAL):

@@ -8,13 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from batch_pca.refits.catalog import RefitRow, delete_rows, read_refits
-from batch_pca.refits.folder import (
-    RefitFolder,
-    find_abandoned,
-    mark_for_removal,
-    remove_abandoned,
-)
+from batch_pca.refits.catalog import RefitRow, delete_rows, read_refits_and_abandoned
+from batch_pca.refits.folder import RefitFolder, mark_for_removal, remove_abandoned
 from streaming.errors import LakeError, UsageError
 from streaming.lake.history import same_rows
 from streaming.lake.layout import Lake
@@ -125,8 +120,7 @@ def prune(lake: Lake, options: PruneOptions) -> PruneResult:
 
 
 def _prune(lake: Lake, options: PruneOptions) -> PruneResult:
-    abandoned = find_abandoned(lake)
-    refits = read_refits(lake)
+    refits, abandoned = read_refits_and_abandoned(lake)
     published = {row.refit_id for row in refits}
     selected = _select(refits, options, datetime.now(UTC))
     reasons = _protected(lake, refits) if selected else {}

@@ -111,6 +111,9 @@ class Storage(Protocol):
         lead out of the folder `within`, by default the prefix, are followed only if `follow_outside` is true.
         """
 
+    def list_folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names of the folders directly below a prefix, in any order; none if the prefix does not exist."""
+
     def stat(self, path: str) -> StoredFile:
         """Return the length and time of one file; FileNotFoundError if it does not exist."""
 

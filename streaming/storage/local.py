@@ -202,6 +202,12 @@ class LocalStorage:
                 else:
                     yield found
 
+    def list_folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names of folders, and of links to folders below the prefix."""
+        for name, found in list_folder(root_folder(prefix), ListingRules.below(prefix)):
+            if isinstance(found, Folder):
+                yield name
+
     def stat(self, path: str) -> StoredFile:
         """Return length and modification time, truncated to milliseconds as in Hadoop; only for regular files."""
         with _translate_errors(path):

@@ -44,13 +44,24 @@ class S3Storage:
     def _list_objects(self, prefix: str, start_after: str = "") -> Iterator[StoredFile]:
         """Yield all objects below a prefix, also the marker objects that S3A creates for folders."""
         bucket, key = bucket_and_key(prefix)
-        parameters = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
-        if start_after:
-            parameters["StartAfter"] = f"{parameters['Prefix']}{start_after}"
-        while True:
-            page = call_with_retries(prefix, lambda: self._client.list_objects_v2(**parameters))
+        folder = f"{key}/" if key else ""
+        more = {"StartAfter": f"{folder}{start_after}"} if start_after else {}
+        for page in self._list_pages(prefix, **more):
             for entry in page.get("Contents", ()):
                 yield _stored_file(f"s3a://{bucket}/{entry['Key']}", entry, entry["Size"])
+
+    def list_folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names, of which S3 returns 1,000 in a page, however many objects are below them."""
+        for page in self._list_pages(prefix, Delimiter="/"):
+            for entry in page.get("CommonPrefixes", ()):
+                yield entry["Prefix"].split("/")[-2]
+
+    def _list_pages(self, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
+        bucket, key = bucket_and_key(prefix)
+        parameters = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", **more}
+        while True:
+            page = call_with_retries(prefix, lambda: self._client.list_objects_v2(**parameters))
+            yield page
             if not page.get("IsTruncated"):
                 return
             parameters["ContinuationToken"] = page["NextContinuationToken"]

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from batch_pca.refits.catalog import read_refits
+from batch_pca.refits.catalog import read_refits, read_refits_and_abandoned
 from batch_pca.refits.folder import (
+    RefitFolder,
     check_not_removed,
     create_folder,
     find_abandoned,
@@ -242,6 +243,33 @@ def test_lake_of_older_format_is_rejected(lake: Lake) -> None:
         keep(lake, 1)
     write_format(lake.root)
     assert remaining(lake) == "abcde"
+
+
+def test_folders_of_earlier_refits_are_not_read(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with create_folder(lake, "failed") as folder:
+        folder.write("moments.npz", b"half of it")
+    read: list[str] = []
+    whole = RefitFolder.read
+
+    def note(folder: RefitFolder, name: str) -> bytes:
+        read.append(f"{folder.refit_id}/{name}")
+        return whole(folder, name)
+
+    whole_list = LocalStorage.list
+
+    def list_log(storage: LocalStorage, prefix: str, *args: Any, **options: Any) -> Any:
+        assert prefix != lake.reduced
+        return whole_list(storage, prefix, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RefitFolder, "read", note)
+        patch.setattr(LocalStorage, "list", list_log)
+        refits, abandoned = read_refits_and_abandoned(lake)
+    assert [row.refit_id for row in refits] == list("abcde")
+    assert [each.folder.refit_id for each in abandoned] == ["failed"]
+    assert read == ["e/_unpublished.json", "failed/_unpublished.json"]
 
 
 def test_unpublished_refit_of_another_thread_is_kept(lake: Lake) -> None:

@@ -321,3 +321,15 @@ def test_file_exchanged_for_link_while_it_is_read_is_not_disclosed(tmp_path: Pat
         stopped.set()
         exchanging.join()
     assert found == {b"12345", b"rejected"}
+
+
+def test_folders_directly_below_prefix_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "x/y/z").mkdir(parents=True)
+    (tmp_path / "x/My folder").mkdir()
+    (tmp_path / "x/file.jpg").write_bytes(b"")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "x/link").symlink_to(tmp_path / "x/y/z")
+    (tmp_path / "x/outside").symlink_to(tmp_path / "elsewhere")
+    found = sorted(LocalStorage().list_folders(f"file:{tmp_path}/x"))
+    assert found == ["My folder", "link", "y"]
+    assert list(LocalStorage().list_folders(f"file:{tmp_path}/nothing")) == []

@@ -87,6 +87,13 @@ def test_prefix_matches_whole_folder_names(bucket: str, client: Any) -> None:
     assert not list(S3Storage().list(f"s3a://{bucket}/nothing"))
 
 
+def test_folders_directly_below_prefix_are_listed(bucket: str, client: Any) -> None:
+    for key in ("x/", "x/y/", "x/y/a.jpg", "x/My folder/b/c.jpg", "x/d.jpg", "xy/z/a.jpg"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    assert list(S3Storage().list_folders(f"s3a://{bucket}/x")) == ["My folder", "y"]
+    assert list(S3Storage().list_folders(f"s3a://{bucket}/nothing")) == []
+
+
 @pytest.mark.long
 def test_listing_has_several_pages(bucket: str, client: Any) -> None:
     keys = [f"many/{number:04}.jpg" for number in range(1003)]
