@@ -68,7 +68,18 @@ class Part:
 
 
 def feature_matrix(column: pa.ListArray) -> NDArray[np.float32]:
-    """Return the vectors of an Arrow column as a matrix of shape (rows, width), without a copy."""
+    """Return the vectors of an Arrow column as a matrix of shape (rows, width), without a copy.
+
+    Raises
+    ------
+    ValueError
+        If vectors are null or have different lengths. A null value is NaN.
+    """
+    if not len(column):
+        return np.empty((0, 0), np.float32)
+    lengths = pa.compute.list_value_length(column).to_numpy(zero_copy_only=False)
+    if (lengths != lengths[0]).any():  # the length of null is NaN, which equals nothing
+        raise ValueError(f"vectors among {len(column)} rows are null or have another length")
     values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(column), -1)
 

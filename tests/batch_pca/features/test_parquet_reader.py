@@ -37,6 +37,21 @@ def test_feature_matrix_of_slice_contains_only_its_rows() -> None:
     assert [matrix.tolist() for matrix in found] == [vectors[4:].tolist()]
 
 
+@pytest.mark.parametrize(
+    "rows", [[[1, 2, 3], [4]], [[1, 2], None], [None, None], [[], [1, 2]], [[1], [2, 3], [4]]]
+)
+def test_vectors_of_several_lengths_are_rejected(rows: list[list[float] | None]) -> None:
+    column = pa.array([[9.0], *rows], pa.list_(pa.float32())).slice(1)
+    with pytest.raises(ValueError, match="are null or have another length"):
+        feature_matrix(column)
+
+
+def test_feature_matrix_without_rows_and_with_null_values() -> None:
+    column = pa.array([[1, None], [3, 4]], pa.list_(pa.float32()))
+    assert feature_matrix(column.slice(0, 0)).shape == (0, 0)
+    np.testing.assert_array_equal(feature_matrix(column), [[1, np.nan], [3, 4]])
+
+
 @pytest.mark.parametrize("sizes", [[1], [5, 0, 1], [1000, 3], [7] * 13, [0]])
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_split_evenly_assigns_each_row_to_one_part_of_even_size(
