@@ -160,22 +160,23 @@ def refit_every(
     """Refit on a schedule until SIGINT or SIGTERM, or until `fail_on_drift` applies.
 
     If the lake has too few rows or an external error occurs, the error is printed and the next refit runs on schedule.
+    If Java has ended, the command ends with the error.
     """
-    from pomona.output.console import Console
+    from pomona.output.console import Console, print_error
     from pomona.output.durations import parse_duration
     from streaming.lake.layout import Lake
     from streaming.signals import stop_on_signals
+    from streaming.spark.resource_exhaustion import java_has_ended
     from streaming.spark.session import start_session
     from streaming.storage.interface import is_s3
 
     seconds = parse_duration(every)
     console = Console(as_json=as_json)
-    at = Lake.at(lake)
-    at.validate()
+    opened = Lake.at(lake)
+    opened.validate()
     with console.status("starting Spark"):
-        start_session(
-            s3=is_s3(at.root)
-        )  # before ours, because Spark installs its own signal handlers
+        # Before our signal handlers, because Spark installs its own.
+        start_session(s3=is_s3(opened.root))
     with stop_on_signals() as stop:
         while not stop.is_set():
             due = time.monotonic() + seconds
@@ -188,7 +189,9 @@ def refit_every(
                     as_json=as_json,
                 )
             except (ExternalError, SnapshotError) as error:
-                console.print(f"refit skipped: {error}")
+                if java_has_ended():
+                    raise
+                print_error(f"refit skipped: {error}")
             if not stop.is_set() and (left := due - time.monotonic()) > 0:
                 _wait_until_due(
                     console, due, datetime.now().astimezone() + timedelta(seconds=left), stop

@@ -70,6 +70,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return status == _OUT_OF_MEMORY or bool(_JAVA_OUT_OF_MEMORY.search(text))
 
 
+def java_has_ended() -> bool:
+    """Return whether the Java started by this process has ended, so that Spark cannot be used any more."""
+    return _java_exit_status() is not None
+
+
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 

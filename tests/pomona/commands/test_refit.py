@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,10 +195,21 @@ def test_schedule_continues_after_too_few_rows_and_external_errors(
 ) -> None:
     calls = schedule(SnapshotError("1 rows"), ExternalError("the network"), RESULT)
     assert len(calls) == 3
-    output = capsys.readouterr().out
-    assert "refit skipped: 1 rows" in output
-    assert "refit skipped: the network" in output
+    output, errors = capsys.readouterr()
+    assert "refit skipped: 1 rows" in errors
+    assert "refit skipped: the network" in errors
+    assert "skipped" not in output
     assert "1,200 rows" in output
+
+
+def test_schedule_ends_when_java_has_ended(
+    schedule: Callable[..., list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = subprocess.Popen(["false"])
+    java.wait()
+    monkeypatch.setattr("pyspark.SparkContext._gateway", SimpleNamespace(proc=java))
+    with pytest.raises(ExternalError, match="Java exited with status 1"):
+        schedule(ExternalError("Java exited with status 1"), RESULT)
 
 
 def test_schedule_ends_on_permanent_error(schedule: Callable[..., list[float]]) -> None:
