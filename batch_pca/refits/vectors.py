@@ -25,6 +25,8 @@ from batch_pca.refits.label_means import FILE as LABELS_FILE
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.pieces import Piece, PieceWriter, csv_header
 from batch_pca.refits.transform import Partitioning, project, sample_paths
+from streaming.cache_dir import private_folder, session_folder
+from streaming.storage.interface import is_s3, local_path
 from streaming.storage.open import open_storage
 
 #: Number of rows that the report shows at most.
@@ -36,8 +38,8 @@ _MIN_ROWS = 8192
 # Bytes of path, label and offsets that a row is estimated to have.
 _TEXT_BYTES = 100
 _SAMPLES_PER_PARTITION = 200
-# Pieces of the CSV that are read ahead of the one that is written.
-_READ_AHEAD = 2
+# Pieces of the CSV that are read before the one that is written is complete.
+_PREFETCHED_PIECES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,11 +110,14 @@ def _publish_csv(folder: RefitFolder, pieces: Sequence[Piece], header: bytes) ->
     """Concatenate the pieces of the CSV, delete them, and return the SHA-256 of the CSV."""
     storage = open_storage(folder.uri)
     digest = hashlib.sha256(header)
-    with tempfile.TemporaryDirectory() as scratch:
+    # On the same file system, the upload is a rename.
+    s3 = is_s3(folder.uri)
+    parent = session_folder(private_folder()) if s3 else local_path(folder.csv_pieces)
+    with tempfile.TemporaryDirectory(dir=parent) as scratch:
         local = Path(scratch, "reduced.csv")
         with local.open("wb") as file:
             file.write(header)
-            for name, content in _read_ahead(folder, [piece.csv for piece in pieces]):
+            for name, content in _prefetch(folder, [piece.csv for piece in pieces]):
                 file.write(content)
                 digest.update(content)
                 storage.delete(f"{folder.uri}/{name}")
@@ -121,13 +126,13 @@ def _publish_csv(folder: RefitFolder, pieces: Sequence[Piece], header: bytes) ->
     return digest.hexdigest()
 
 
-def _read_ahead(folder: RefitFolder, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def _prefetch(folder: RefitFolder, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of files in order, and read a few of them in advance."""
     queue: deque[tuple[str, Future[bytes]]] = deque()
-    with ThreadPoolExecutor(_READ_AHEAD) as pool:
+    with ThreadPoolExecutor(_PREFETCHED_PIECES) as pool:
         for name in names:
             queue.append((name, pool.submit(folder.read, name)))
-            if len(queue) > _READ_AHEAD:
+            if len(queue) > _PREFETCHED_PIECES:
                 oldest, content = queue.popleft()
                 yield oldest, content.result()
         for oldest, content in queue:

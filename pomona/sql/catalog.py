@@ -13,6 +13,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from streaming.cache_dir import private_folder, session_folder
 from streaming.delta.external_files import check_all_versions, check_links
 from streaming.delta.tables import is_table, read_table
 from streaming.errors import LakeError, PlatformError
@@ -59,7 +60,7 @@ def open_catalog_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSessi
     for key, value in _SETTINGS.items():
         session.conf.set(key, value)
     database = f"pomona_{uuid.uuid4().hex}"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=session_folder(private_folder())) as folder:
         session.sql(f"CREATE DATABASE {database} LOCATION {_quote(folder)}")
         interrupted = False
         try:
