@@ -183,15 +183,15 @@ def refit(lake: str | os.PathLike[str], options: RefitOptions | None = None) -> 
     (2, 8)
     """
     options = options or RefitOptions()
-    at = Lake.at(lake)
-    at.validate()
+    opened = Lake.at(lake)
+    opened.validate()
     with translate_errors():
         # Usage errors are raised before the slow start of Spark.
-        version = resolve_version(at, options.as_of) if options.as_of is not None else None
+        version = resolve_version(opened, options.as_of) if options.as_of is not None else None
         if options.baseline is not None:
-            find_named_baseline(read_refits(at), options.baseline)
-        spark = start_session(s3=is_s3(at.root))
-        result = _refit(spark, at, options, version)
+            find_named_baseline(read_refits(opened), options.baseline)
+        spark = start_session(s3=is_s3(opened.root))
+        result = _refit(spark, opened, options, version)
         return replace(result, as_of=version.description) if version else result
 
 

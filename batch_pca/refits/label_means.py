@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from batch_pca.pca.moments import Vector
 from batch_pca.refits.folder import RefitFolder
 
-FILE = "labels.npz"
+LABELS_FILE = "labels.npz"
 #: With more labels, only counts are kept, and no means: each takes 10 KB, per partition and per refit.
 MAX_LABELS = 1000
 
@@ -115,7 +115,7 @@ def read_label_sums(folder: RefitFolder, width: int) -> LabelSums | None:
     Those of vectors of another width than `width` count as damaged.
     """
     try:
-        sums = LabelSums.from_bytes(folder.read(FILE))
+        sums = LabelSums.from_bytes(folder.read(LABELS_FILE))
     except (FileNotFoundError, ValueError):
         return None
     # Earlier versions of Pomona did not count the labels if there were too many.

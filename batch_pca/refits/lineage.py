@@ -16,7 +16,7 @@ from streaming.model.metadata import ModelInfo
 from streaming.storage.interface import join_name
 from streaming.storage.open import open_storage
 
-FILE = "refit.json"
+LINEAGE_FILE = "refit.json"
 
 
 def lineage(row: RefitRow) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def write_lineage(folder: RefitFolder, row: RefitRow, csv_sha256: str) -> None:
     """Write ``refit.json``. It includes the hash of the CSV, which identifies a copy of the CSV alone."""
     document = lineage(row) | {"csv_sha256": csv_sha256}
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    folder.write(FILE, f"{text}\n".encode())
+    folder.write(LINEAGE_FILE, f"{text}\n".encode())
 
 
 def _model(row: RefitRow) -> dict[str, Any] | None:

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.fit import Reduction
 from batch_pca.refits.folder import RefitFolder
-from batch_pca.refits.label_means import FILE as LABELS_FILE
-from batch_pca.refits.label_means import LabelSums
+from batch_pca.refits.label_means import LABELS_FILE, LabelSums
 from batch_pca.refits.pieces import Piece, PieceWriter, csv_header
 from batch_pca.refits.transform import Partitioning, project, sample_paths
 from streaming.cache_dir import private_folder, session_folder

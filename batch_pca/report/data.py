@@ -13,7 +13,7 @@ from batch_pca.pca.fit import Reduction
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.drift import describe_drift, drift_of, exceeded_thresholds
 from batch_pca.refits.folder import RefitFolder
-from batch_pca.refits.lineage import FILE
+from batch_pca.refits.lineage import LINEAGE_FILE
 from batch_pca.refits.vectors import Sample
 from batch_pca.report.markers import extend_order
 from batch_pca.report.outliers import NotableImage, find_notable_images
@@ -82,7 +82,7 @@ def write_report(
     thumbnails = load_thumbnails(lake, row.features_version, chosen)
     comparable = [r for r in earlier if (r.model_id, r.fit_on) == (row.model_id, row.fit_on)]
     latest = [*comparable, row][-_MAX_REFITS:]
-    document = folder.read(FILE).decode()
+    document = folder.read(LINEAGE_FILE).decode()
     quarantine, quarantined, quarantine_thumbnails = _read_quarantine(lake)
     order = extend_order(_read_label_order(earlier), {*sample.sums.counts, *sample.labels})
     folder.write(_LABEL_ORDER, json.dumps(order).encode())

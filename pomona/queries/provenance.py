@@ -44,12 +44,12 @@ def resolve_refit_id(location: str, identifier: str) -> str | None:
 
 def _find_by_refit_json(lake: Lake, identifier: str, refits: dict[str, RefitRow]) -> str | None:
     """Find a refit by the ``refit.json`` in the same folder."""
-    from batch_pca.refits.lineage import FILE
+    from batch_pca.refits.lineage import LINEAGE_FILE
 
     path = _existing_local_path(identifier)
     if path is None:
         return None
-    uri = local_uri(str((path if path.is_dir() else path.parent) / FILE))
+    uri = local_uri(str((path if path.is_dir() else path.parent) / LINEAGE_FILE))
     try:
         content = open_storage(uri).read(uri, lake.root if is_below(uri, lake.root) else None)
         refit_id: str = parse_document(content, {"refit_id": str})["refit_id"]
@@ -60,7 +60,7 @@ def _find_by_refit_json(lake: Lake, identifier: str, refits: dict[str, RefitRow]
 
 def _find_by_csv_hash(identifier: str, refits: dict[str, RefitRow]) -> str | None:
     """Find a refit by the SHA-256 of a CSV file."""
-    from batch_pca.refits.lineage import FILE
+    from batch_pca.refits.lineage import LINEAGE_FILE
 
     path = _existing_local_path(identifier)
     if path is None or path.suffix != ".csv" or not path.is_file():
@@ -69,7 +69,7 @@ def _find_by_csv_hash(identifier: str, refits: dict[str, RefitRow]) -> str | Non
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     for refit_id, refit in refits.items():
         try:
-            found = parse_document(refit.folder.read(FILE), {"csv_sha256": str})
+            found = parse_document(refit.folder.read(LINEAGE_FILE), {"csv_sha256": str})
             if found["csv_sha256"] == digest:
                 return refit_id
         except (FileNotFoundError, InvalidDocumentError):  # an older version, or deleted

@@ -165,18 +165,15 @@ def test_row_of_the_table_matches_the_result(fitted: Fitted, lake: Lake, wide: L
         ({"fit_on": "/photos/trai"}, SnapshotError, "file:/photos/trai: no row has this prefix"),
         ({"components": 62}, SnapshotError, "too large, only 61 columns vary"),
         ({"components": 40, "as_of": "2"}, SnapshotError, "40 rows allow at most 39 components"),
-        ({"variance": 0.0}, UsageError, "variance=0.0 is outside"),
-        ({"variance": 1.5}, UsageError, "variance=1.5 is outside"),
     ],
 )
 def test_failed_refit_raises_one_line_and_publishes_nothing(
     lake: Lake, options: dict[str, Any], error: type[PomonaError], message: str
 ) -> None:
     before = (refit_folders(lake), refit_rows(lake))
-    fit = {"components": 2} if options.keys() <= {"as_of", "fit_on"} else {}
-    fit |= {name: options.pop(name) for name in ("components", "variance") if name in options}
+    fit = FitOptions(options.pop("components", 2))
     with pytest.raises(error, match=message) as caught:
-        refit(lake.root, RefitOptions(FitOptions(**fit), **options))
+        refit(lake.root, RefitOptions(fit, **options))
     assert "\n" not in str(caught.value)
     assert (refit_folders(lake), refit_rows(lake)) == before
 
@@ -185,19 +182,6 @@ def test_folder_that_is_not_a_lake_is_not_changed(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match="is not a lake"):
         refit(str(tmp_path), TWO)
     assert not list(tmp_path.iterdir())
-
-
-def test_rows_of_two_models_and_single_row_are_rejected(spark: Any, tmp_path: Path) -> None:
-    lake = new_lake(spark, tmp_path)
-    commit(spark, lake, images(1, seed=1))
-    commit(spark, lake, images(1, seed=2, model_id="another"))
-    with pytest.raises(
-        SnapshotError, match="several models, which cannot be fitted together: another, made-up"
-    ):
-        refit(lake.root, TWO)
-    with pytest.raises(SnapshotError, match="has 1 rows"):
-        refit(lake.root, RefitOptions(TWO.fit, as_of="2"))
-    assert (refit_folders(lake), refit_rows(lake)) == (set(), {})
 
 
 @pytest.mark.parametrize("table", ["features", "refits"])

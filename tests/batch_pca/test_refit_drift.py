@@ -12,9 +12,7 @@ import pytest
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.label_means import read_label_sums
 from batch_pca.refits.vectors import write_vectors
-from streaming.lake.layout import Lake
 from support.lakes.feature_lakes import Images, commit, images, new_lake, refit_rows
 from support.processes.cli import Command
 
@@ -149,29 +147,6 @@ def test_baseline_is_previous_scheduled_refit_or_the_named_one(
     missing = pomona("refit", tmp_path / "lake", "--baseline", "20260101T000000Z-v1-abcd")
     assert (missing.status, "no such refit" in missing.error_line) == (2, True)
     assert third["refit_id"] in refit_rows(lake)
-
-
-@pytest.mark.long
-def test_label_means_match_numpy_with_and_without_spark_reader(
-    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lake: Lake = new_lake(spark, tmp_path / "lake")
-    rows = images(70, seed=4)
-    commit(spark, lake, rows)
-    options = RefitOptions(FitOptions(components=2), full=True)
-    found = [read_label_sums(refit(lake.root, options).folder, 64)]
-    monkeypatch.setattr(
-        "batch_pca.features.snapshot.plan_parts", lambda *_: None
-    )  # as with deletion vectors
-    found.append(read_label_sums(refit(lake.root, options).folder, 64))
-    labels = np.array(rows.labels)
-    for sums in found:
-        assert sums
-        means = sums.means()
-        assert set(means) == set(rows.labels)
-        for label, mean in means.items():
-            expected = rows.vectors[labels == label].astype(np.float64).mean(axis=0)
-            np.testing.assert_allclose(mean, expected, rtol=1e-12)
 
 
 def test_baseline_that_is_removed_during_the_refit_is_an_error(

@@ -28,7 +28,7 @@ from batch_pca.refits.drift import (
     find_named_baseline,
     measure_drift,
 )
-from batch_pca.refits.label_means import FILE, LabelSums
+from batch_pca.refits.label_means import LABELS_FILE, LabelSums
 from streaming.errors import SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from support.lakes.feature_lakes import LABELS, Images, images
@@ -71,7 +71,7 @@ def publish(folder: Path, rows: Images, k: int = K, **changes: object) -> RefitR
     np.savez(buffer, components=reduction.components)
     row.folder.write("components.npz", buffer.getvalue())
     row.folder.write("moments.npz", Moments.from_rows(rows.vectors, rows.vectors[0]).to_bytes())
-    row.folder.write(FILE, label_sums(rows).to_bytes())
+    row.folder.write(LABELS_FILE, label_sums(rows).to_bytes())
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
@@ -181,7 +181,7 @@ def test_new_and_vanished_labels_are_counted(tmp_path: Path) -> None:
 
 def test_labels_of_baseline_without_counts_are_not_compared(tmp_path: Path) -> None:
     before = publish(tmp_path, BEFORE)
-    before.folder.write(FILE, LabelSums(complete=False).to_bytes())
+    before.folder.write(LABELS_FILE, LabelSums(complete=False).to_bytes())
     found = measure_drift(before, moments_of(MOVED), label_sums(MOVED))
     assert found
     assert (found.labels, found.new_labels, found.vanished_labels) == ({}, {}, {})
@@ -198,7 +198,7 @@ def test_damaged_label_sums_of_baseline_give_no_shifts(tmp_path: Path) -> None:
     before = publish(tmp_path, BEFORE)
     narrow = LabelSums()
     narrow.add(pa.array(BEFORE.labels), BEFORE.vectors[:, :8])
-    before.folder.write(FILE, narrow.to_bytes())
+    before.folder.write(LABELS_FILE, narrow.to_bytes())
     found = measure_drift(before, moments_of(MOVED), label_sums(MOVED))
     assert found
     assert (found.labels, found.new_labels) == ({}, {})

@@ -11,7 +11,7 @@ import pytest
 
 from batch_pca.refits import label_means as labels_module
 from batch_pca.refits.folder import RefitFolder
-from batch_pca.refits.label_means import FILE, LabelSums, read_label_sums
+from batch_pca.refits.label_means import LABELS_FILE, LabelSums, read_label_sums
 
 RANDOM = np.random.default_rng(1)
 NAMES = ["Apple Red 1", "Crème, brûlée", "two\nlines", "", "Ananas"]
@@ -63,9 +63,9 @@ def test_missing_damaged_or_uncounted_file_has_no_sums(tmp_path: Path) -> None:
     # Earlier versions of Pomona did not count the labels if there were too many.
     uncounted = LabelSums(complete=False).to_bytes()
     for content in (b"", b"PK", whole[:300], whole[:-30], uncounted):
-        (tmp_path / FILE).write_bytes(content)
+        (tmp_path / LABELS_FILE).write_bytes(content)
         assert read_label_sums(folder, 8) is None
-    (tmp_path / FILE).write_bytes(whole)
+    (tmp_path / LABELS_FILE).write_bytes(whole)
     found = read_label_sums(folder, 8)
     assert found
     assert found.counts == pd.Series(LABELS).value_counts().to_dict()
@@ -94,14 +94,14 @@ def test_missing_damaged_or_uncounted_file_has_no_sums(tmp_path: Path) -> None:
 def test_array_of_other_shape_type_or_values_is_damage(
     tmp_path: Path, name: str, array: np.ndarray
 ) -> None:
-    (tmp_path / FILE).write_bytes(sum_rows().to_bytes())
-    with np.load(tmp_path / FILE) as stored:
+    (tmp_path / LABELS_FILE).write_bytes(sum_rows().to_bytes())
+    with np.load(tmp_path / LABELS_FILE) as stored:
         arrays = dict(stored)
-    np.savez(tmp_path / FILE, **(arrays | {name: array}))
+    np.savez(tmp_path / LABELS_FILE, **(arrays | {name: array}))
     assert read_label_sums(RefitFolder(f"file:{tmp_path}"), 8) is None
 
 
 def test_file_with_one_array_is_damage(tmp_path: Path) -> None:
-    with (tmp_path / FILE).open("wb") as file:
+    with (tmp_path / LABELS_FILE).open("wb") as file:
         np.save(file, np.zeros(3))
     assert read_label_sums(RefitFolder(f"file:{tmp_path}"), 8) is None

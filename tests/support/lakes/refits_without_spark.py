@@ -16,7 +16,7 @@ from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.label_means import FILE, LabelSums
+from batch_pca.refits.label_means import LABELS_FILE, LabelSums
 from batch_pca.refits.lineage import write_lineage
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, Table
 from streaming.lake.layout import Lake
@@ -77,7 +77,7 @@ def publish(lake: Lake, as_of: str, options: RefitOptions) -> RefitRow:
     published.folder.write("moments.npz", moments.to_bytes())
     sums = LabelSums()
     sums.add(pa.array(labels), vectors)
-    published.folder.write(FILE, sums.to_bytes())
+    published.folder.write(LABELS_FILE, sums.to_bytes())
     csv = b"path,label,pc1\n" + published.refit_id.encode()
     published.folder.write("reduced.csv", csv)
     published.folder.write("report.html", b"<html>")
