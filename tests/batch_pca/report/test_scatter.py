@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from batch_pca.report.scatter import plot_scatter
@@ -34,6 +35,24 @@ def test_plot_has_readable_size(columns: int, labels: int) -> None:
     image = open_png(random_plot(2 * labels, labels, columns))
     assert image.width == 1300
     assert 390 <= image.height <= 5200
+
+
+@pytest.mark.parametrize(("labels", "named"), [(132, 132), (133, 67), (1500, 125)])
+def test_number_of_named_strips_is_limited(
+    labels: int, named: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(
+        "batch_pca.report.scatter.save_figure", lambda figure, _: figures.append(figure)
+    )
+    random_plot(labels, labels, 1)
+    (axes,) = figures[0].axes
+    step = -(-labels // 132)
+    assert [text.get_text() for text in axes.get_yticklabels()] == [
+        f"label {number}" for number in range(0, labels, step)
+    ]
+    assert len(axes.get_yticks()) == named
+    assert axes.get_ylim() == (labels - 0.5, -0.5)
 
 
 def test_points_are_drawn_in_the_color_of_the_given_order() -> None:
