@@ -111,7 +111,9 @@ def run_reader(place: Place, lake: Lake, case: str, reader: str) -> None:
     functions: dict[str, Callable[[], Any]] = {
         "requests": listing,
         "answer": lambda: poll_result(lake, REQUEST),
-        "labels": lambda: read_label_sums(RefitFolder.of(lake, place.story.refits[-1].refit_id), 8),
+        "labels": lambda: read_label_sums(
+            RefitFolder.of(lake, place.history_lake.refits[-1].refit_id), 8
+        ),
         "owner": lambda: lease_owner(lake),
         "abandoned": abandoned,
         "model": lambda: find_model(lake.models),
