@@ -163,7 +163,8 @@ def _estimate_ingestion(
         workload.images / max_rate / 3600,
         workload.images_per_day / steady_rate / 3600,
     )
-    formula = f"* {cores} cores, without {reserved} for driver and refits"
+    unit = "node" if reserved == 1 else "nodes"
+    formula = f"* {cores} cores, without {reserved} {unit} for driver and refits"
     new_images = workload.images_per_day
     steady = f"{workload.rate:g} * {steady_cores}"
     utilization = new_images / (steady_rate * DAY_SECONDS)

@@ -403,7 +403,7 @@ def test_resize_estimates_workload_before_and_after(pomona: Command, account: Mo
     lines = done.out.splitlines()
     at = lines.index("estimate:")
     assert any("InstanceCount: 4" in line for line in lines[:at])  # after the changes
-    formula = "nodes * 4 cores, without one node for driver and refits"
+    formula = "nodes * 4 cores, without 1 node for driver and refits"
     assert (
         lines[at + 1]
         == f"    images per second and core: measured, or --rate = {IMAGES_PER_CORE_SECOND}"

@@ -13,7 +13,7 @@ import pytest
 
 from streaming.spark.jars import FENCED_LOG_STORE
 from streaming.spark.java import java_home
-from streaming.storage.interface import StoredFile
+from streaming.storage.interface import StoredFile, Unlisted
 from streaming.storage.local import LocalStorage
 from support.faults.unusual_entries import (
     WITHOUT_CAPABILITIES,
@@ -72,6 +72,10 @@ def list_in_java(program: Path, *roots: str, boundary: str = "") -> list[StoredF
     return [StoredFile(path, int(length), int(modified)) for path, length, modified in rows]
 
 
+def skip(uri: str, reason: Unlisted, detail: str) -> None:
+    """Let a listing continue after an entry that it cannot read, as the listing of a source does."""
+
+
 @pytest.mark.long
 def test_stream_and_sweep_list_the_same_files_of_a_folder_with_unusual_entries() -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -87,13 +91,13 @@ def test_stream_and_sweep_list_the_same_files_of_a_folder_with_unusual_entries()
         single = f"file:{folder}/copy/old.jpg"
         listed = list_in_java(program, f"file:{root}", single)
         with unprivileged():
-            expected = list(LocalStorage().list(f"file:{root}", follow_outside=True))
+            expected = list(LocalStorage().list(f"file:{root}", skip, follow_outside=True))
         expected.append(LocalStorage().stat(single))
         assert sorted(listed, key=str) == sorted(expected, key=str)
         assert f"file:{root}/linked/b.jpg" in {file.path for file in listed}
         # As with the default of --follow-links.
         listed = list_in_java(program, f"file:{root}", boundary=str(root))
         with unprivileged():
-            expected = list(LocalStorage().list(f"file:{root}"))
+            expected = list(LocalStorage().list(f"file:{root}", skip))
     assert sorted(listed, key=str) == sorted(expected, key=str)
     assert not {"linked", "again"} & {Path(file.path).parent.name for file in listed}
