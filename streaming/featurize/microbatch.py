@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Lock
@@ -43,7 +43,7 @@ from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, features_table
 from streaming.outcomes import Outcome
-from streaming.storage.interface import StoredFile
+from streaming.storage.interface import StoredFile, unique_paths
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +60,6 @@ _WORKER_DIED = re.compile(
 )
 _ISOLATED_ATTEMPTS = 3  # each ends at most one idle worker per core that has died
 _isolation_lock = Lock()  # parts are computed concurrently
-
-
-def unique_paths(files: Iterable[StoredFile]) -> list[StoredFile]:
-    """Return the files in their order, each path once, with the last of its states: an image has one row."""
-    return list({file.path: file for file in files}.values())
 
 
 def _completed() -> Future[None]:

@@ -17,9 +17,9 @@ from pyspark.errors import PySparkException
 from streaming.delta.writer import BatchId
 from streaming.errors import FailureRateExceeded
 from streaming.featurize.failure_rate import FailureRate
-from streaming.featurize.microbatch import MicroBatch, unique_paths
+from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult, ComputedPart
-from streaming.storage.interface import StoredFile
+from streaming.storage.interface import StoredFile, unique_paths
 
 # A core that has finished its tasks of one part starts with the next part; a GPU is used by one process at a time.
 _CONCURRENT_PARTS = {"cpu": 2, "cuda": 1}

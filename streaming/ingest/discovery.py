@@ -18,7 +18,7 @@ from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.sources.arrivals import Arrivals
 from streaming.sources.listing import Source
-from streaming.storage.interface import StoredFile, from_spark, is_s3
+from streaming.storage.interface import StoredFile, from_spark, is_s3, unique_paths
 
 #: Micro-batches after which a query over manifests gets a new checkpoint: every tenth of them, Spark writes the names
 #: of all earlier manifests to a file again.
@@ -117,10 +117,8 @@ class BinaryFileDiscovery:
         """Return the images of a micro-batch."""
         self._rows = rows
         # Java reads each invalid byte of a name as U+FFFD, so that two files may have the same path.
-        listed = {
-            file.path: file for file in (StoredFile(from_spark(uri), *rest) for uri, *rest in rows)
-        }
-        return [file for file in listed.values() if self._source.is_image(file.path)]
+        listed = unique_paths(StoredFile(from_spark(path), *rest) for path, *rest in rows)
+        return [file for file in listed if self._source.is_image(file.path)]
 
     def committed(self) -> None:
         """Remember how far the stream is: Spark delivers the oldest of the images that it has listed first."""

@@ -31,6 +31,7 @@ from streaming.storage.interface import (
     is_normalized,
     local_path,
     to_spark,
+    unique_paths,
 )
 from streaming.storage.open import open_storage
 
@@ -41,9 +42,8 @@ _COLUMNS = "path string, length long, modified_ms long, manifest string"
 _INTERVAL = 0.5  # seconds between two checks of the folders
 _MAX_SHARE = 0.02  # of one core for these checks, unless the trigger interval requires more
 _MAX_EMPTY = 1000  # empty files that are checked each time
-_MAX_FOUND = (
-    100_000  # files in memory, 25 MB; the others are written to manifests ahead of the stream
-)
+# Files in memory, 25 MB; the others are written to manifests ahead of the stream.
+_MAX_FOUND = 100_000
 # Seconds since the last modification of a file for which its length is read again when it is delivered.
 _RECENT = 60.0
 
@@ -119,7 +119,7 @@ class Arrivals:
             return len(self._found) + sum(manifests)
 
     def has_committed(self, position: int) -> bool:
-        """Return whether the files that were found up to a `position` are committed, whatever was found since."""
+        """Return whether the files that were found up to a `position` are committed; later ones do not matter."""
         return self.position - self.outstanding >= position
 
     def prepare(self) -> None:
@@ -160,7 +160,7 @@ class Arrivals:
             if row.manifest in names and is_normalized(row.path)
         )
         files = [_refresh(file) for file in listed if self._source.is_image(file.path)]
-        return list({file.path: file for file in files}.values())
+        return unique_paths(files)
 
     def remove_delivered(self) -> None:
         """Delete the manifests whose images have been committed."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -69,6 +69,11 @@ class StoredFile:
             time -= time % 1000
         if time != self.modified_ms:
             object.__setattr__(self, "modified_ms", time)
+
+
+def unique_paths(files: Iterable[StoredFile]) -> list[StoredFile]:
+    """Return the files in their order, each path once, with the last of its states: an image has one row."""
+    return list({file.path: file for file in files}.values())
 
 
 class Unlisted(StrEnum):
