@@ -87,14 +87,15 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
         findings.notes += [note] if note else []
     except CloudError as error:
         findings.notes.append(f"the default key of EBS is not checked: {error}")
+    subnets = find_subnets(names, read)
     if names.config.network.private:
         findings.notes += [
             f"{subnet} has only local routes: without an interface endpoint for S3, no node starts; "
             "add a gateway endpoint for S3, or a NAT gateway"
-            for subnet in isolated_subnets(names, read)
+            for subnet in isolated_subnets(subnets, read)
         ]
     types = names.config.instance_types
-    zones = [str(one["AvailabilityZone"]) for one in find_subnets(names, read)]
+    zones = [str(one["AvailabilityZone"]) for one in subnets]
     try:
         _check_offerings(names, zones, read, findings)
         standard = [one for one in types if re.match(_STANDARD_FAMILIES, one)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from bootstrap.aws.combination_rules import FOR_EMR
 from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request
@@ -60,15 +61,13 @@ def find_subnets(names: Names, read: ReadApi) -> list[Parameters]:
     return found
 
 
-def isolated_subnets(names: Names, read: ReadApi) -> list[str]:
-    """Return the IDs of the subnets that have only local routes, also none to a gateway endpoint."""
-    subnets = find_subnets(names, read)
-    query = {"Filters": [{"Name": "vpc-id", "Values": [subnets[0]["VpcId"]]}]}
+def isolated_subnets(subnets: list[Parameters], read: ReadApi) -> list[str]:
+    """Return the IDs of those of the subnets of a VPC that have only local routes, also none to a gateway endpoint."""
+    query = _route_query(str(subnets[0]["VpcId"]))
     tables = (read("ec2", "describe_route_tables", query) or {})["RouteTables"]
     return [
-        str(one["SubnetId"])
-        for one in subnets
-        for table in _route_tables(tables, one["SubnetId"])[:1]
+        subnet
+        for subnet, table in _decisive_tables(tables, subnets)
         if all(map(_is_local, table["Routes"]))
     ]
 
@@ -107,14 +106,13 @@ def _subnets(names: Names) -> Request:
 def _check_routes(names: Names) -> Request:
     """Return the request that compares the routes of the subnets with `network.private`: EMR rejects a mismatch."""
     private = names.config.network.private
-    query = {"Filters": [{"Name": "vpc-id", "Values": ["${subnet.VpcId}"]}]}
+    query = _route_query("${subnet.VpcId}")
 
     def find_current(read: ReadApi) -> CurrentState:
         """Find the route table of each subnet, or else the main one of the VPC."""
         tables = (read("ec2", "describe_route_tables", query) or {})["RouteTables"]
-        for subnet in (str(one["SubnetId"]) for one in find_subnets(names, read)):
-            for table in _route_tables(tables, subnet)[:1]:
-                _check_route_table(table, subnet, private=private)
+        for subnet, table in _decisive_tables(tables, find_subnets(names, read)):
+            _check_route_table(table, subnet, private=private)
         return CurrentState(True)
 
     return Request(
@@ -140,6 +138,19 @@ def _check_route_table(table: Parameters, subnet: str, *, private: bool) -> None
             f"{subnet}: has no route to an internet gateway, but network.private is false: "
             "set private = true, or another subnet in [network]"
         )
+
+
+def _route_query(vpc: str) -> Parameters:
+    return {"Filters": [{"Name": "vpc-id", "Values": [vpc]}]}
+
+
+def _decisive_tables(
+    tables: list[Parameters], subnets: list[Parameters]
+) -> Iterator[tuple[str, Parameters]]:
+    """Yield the ID of each subnet with its route table, or else the main one of the VPC."""
+    for subnet in (str(one["SubnetId"]) for one in subnets):
+        for table in _route_tables(tables, subnet)[:1]:
+            yield subnet, table
 
 
 def _route_tables(tables: list[Parameters], subnet: str) -> list[Parameters]:

@@ -70,11 +70,6 @@ def test_routes_that_contradict_the_configuration_are_reported(own: bool) -> Non
 def test_subnets_with_only_local_routes_are_found(target: dict[str, str], isolated: bool) -> None:
     local = {"GatewayId": "local", "DestinationCidrBlock": "10.0.0.0/16"}
     responses: Any = {
-        "describe_subnets": {
-            "Subnets": [
-                {"SubnetId": FIRST, "AvailabilityZone": "eu-west-1a", "VpcId": "vpc-1"},
-            ]
-        },
         "describe_route_tables": {
             "RouteTables": [
                 {"Associations": [{"SubnetId": FIRST}], "Routes": [local, target]},
@@ -82,8 +77,8 @@ def test_subnets_with_only_local_routes_are_found(target: dict[str, str], isolat
             ]
         },
     }
-    config_names = names(f'network = {{private = true, subnet = "{FIRST}"}}\n')
-    found = isolated_subnets(config_names, lambda _service, operation, *_: responses[operation])
+    subnet = {"SubnetId": FIRST, "AvailabilityZone": "eu-west-1a", "VpcId": "vpc-1"}
+    found = isolated_subnets([subnet], lambda _service, operation, *_: responses[operation])
     assert found == ([FIRST] if isolated else [])
 
 
