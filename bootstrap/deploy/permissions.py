@@ -208,6 +208,7 @@ def _all_of(*conditions: Condition) -> Condition:
     """Return the condition that all of these hold."""
 
     def merge(names: Names, parameters: Parameters) -> Parameters:
+        """Merge the tests of each operator."""
         merged: dict[str, Any] = {}
         for condition in conditions:
             for operator, tests in condition(names, parameters).items():

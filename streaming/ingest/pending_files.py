@@ -36,9 +36,8 @@ class PendingFiles:
         now = time.time()
         for file in files:
             if is_recently_modified(file, self._settle):
-                modified = min(
-                    file.modified_ms / 1000, now
-                )  # the clock of a file server may be ahead
+                # The clock of a file server may be ahead.
+                modified = min(file.modified_ms / 1000, now)
                 self._due_at[file.path] = modified + self._settle
 
     def add_changing(self, paths: Collection[str]) -> None:

@@ -149,10 +149,12 @@ class _Snapshot:
 
     @classmethod
     def of(cls, paths: Hashes, states: Hashes) -> _Snapshot:
+        """Return a snapshot of hashes in any order."""
         order = np.argsort(paths)
         return cls(paths[order], states[order], {})
 
     def updated(self, changes: Mapping[int, int | None]) -> _Snapshot:
+        """Return the snapshot with later changes, merged into the arrays if there are many."""
         recent = {**self.recent, **changes}
         if len(recent) <= _RECENT:
             return _Snapshot(self.paths, self.states, recent)

@@ -129,11 +129,8 @@ class LocalLease:
                 self._java.close()
         if self._java_exited:  # otherwise the next owner still has to find its lock
             _java_file(self.lake).unlink(missing_ok=True)
-        is_own = _is_same_file(self._file, self._descriptor)
-        if is_own and _read(self.lake) in (
-            None,
-            self.holder,
-        ):  # None: the owner could not be written
+        own = (self.holder, None)  # None: the owner could not be written
+        if _is_same_file(self._file, self._descriptor) and _read(self.lake) in own:
             self._file.unlink(missing_ok=True)
         os.close(self._descriptor)
         if self._new:
