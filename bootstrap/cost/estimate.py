@@ -232,11 +232,11 @@ def _estimate_requests(
     listings = 0
     if config.is_streaming:
         trigger = config.ingest.trigger_seconds
-        listings = MONTH_HOURS * (3600 // trigger + SWEEPS_PER_HOUR)
+        listings = MONTH_HOURS * 3600 // trigger + MONTH_HOURS * SWEEPS_PER_HOUR
         steps.append(
             Step(
                 f"listings per month, a trigger each {trigger} s and sweeps",
-                f"{MONTH_HOURS} * ({3600 // trigger} + {SWEEPS_PER_HOUR})",
+                f"{MONTH_HOURS} * 3,600 / {trigger} + {MONTH_HOURS} * {SWEEPS_PER_HOUR}",
                 f"{listings:,}",
             )
         )

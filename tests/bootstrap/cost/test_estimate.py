@@ -218,6 +218,7 @@ def test_requests_of_a_stream_follow_its_trigger_interval() -> None:
     for more, listings in (
         ("", 730 * (60 + 6)),
         ("ingest.trigger_seconds = 5", 730 * (720 + 6)),
+        ("ingest.trigger_seconds = 7200", 730 // 2 + 730 * 6),
         ('ingest.mode = "once"', 0),
     ):
         result = estimate(workload, names(more).config)
