@@ -111,18 +111,18 @@ class Pca:
         >>> lake.latest_pca().transform(table).shape
         (8, 3)
         """
+        if isinstance(rows, np.ndarray):
+            return self.projection.transform(rows)
         scores = [self.projection.transform(matrix) for matrix in self._matrices(rows)]
         return np.concatenate([np.empty((0, len(self.components))), *scores])
 
-    def _matrices(self, rows: NDArray[Any] | pa.Table | pd.DataFrame) -> Iterator[NDArray[Any]]:
-        """Yield the column ``features`` of a table as arrays of shape (n, d), or an array unchanged.
+    def _matrices(self, rows: pa.Table | pd.DataFrame) -> Iterator[NDArray[Any]]:
+        """Yield the column ``features`` of a table as arrays of shape (n, d).
 
         The chunks of an Arrow table are not combined: their 32-bit list offsets address only 1.6 million rows of 1280
         features.
         """
-        if isinstance(rows, np.ndarray):
-            yield rows
-        elif isinstance(rows, pa.Table) and "features" in rows.column_names:
+        if isinstance(rows, pa.Table) and "features" in rows.column_names:
             yield from (feature_matrix(chunk) for chunk in rows["features"].chunks if len(chunk))
         elif not isinstance(rows, pa.Table) and "features" in getattr(rows, "columns", ()):
             if len(rows):
