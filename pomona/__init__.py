@@ -55,31 +55,17 @@ __all__ = [
     "refit",
 ]
 
-# Imported on first use: `import pomona` loads neither Spark nor pandas.
-_EXPORTS = {
-    "batch_pca.pca.fit": ("FitOptions",),
-    "batch_pca.refit": ("RefitOptions", "RefitResult", "refit"),
-    "batch_pca.refits.drift": ("DriftLimits",),
-    "streaming.errors": (
-        "AccountError",
-        "ClosedPipeError",
-        "ExternalError",
-        "FailureRateExceeded",
-        "LakeError",
-        "LeaseError",
-        "ModelError",
-        "OutputError",
-        "PlatformError",
-        "PomonaError",
-        "SnapshotError",
-        "SourceError",
-        "ThresholdExceeded",
-        "UsageError",
-    ),
-    "streaming.ingest.pipeline": ("ingest",),
-    "streaming.ingest.settings": ("IngestSettings", "IngestSummary"),
+# Imported on first use: `import pomona` loads neither Spark nor pandas. The other names are exceptions.
+_MODULES = {
+    "DriftLimits": "batch_pca.refits.drift",
+    "FitOptions": "batch_pca.pca.fit",
+    "IngestSettings": "streaming.ingest.settings",
+    "IngestSummary": "streaming.ingest.settings",
+    "RefitOptions": "batch_pca.refit",
+    "RefitResult": "batch_pca.refit",
+    "ingest": "streaming.ingest.pipeline",
+    "refit": "batch_pca.refit",
 }
-_MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 
 
 def open_lake(location: str | os.PathLike[str]) -> OpenLake:
@@ -112,11 +98,12 @@ def open_lake(location: str | os.PathLike[str]) -> OpenLake:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module 'pomona' has no attribute {name!r}")
     import sys
     from importlib import import_module
 
-    import_module(_MODULES[name])
+    module = _MODULES.get(name, "streaming.errors")
+    import_module(module)
     # From sys.modules: the attribute `refit` of the package `batch_pca` is the function, not the module.
-    return getattr(sys.modules[_MODULES[name]], name)
+    return getattr(sys.modules[module], name)
