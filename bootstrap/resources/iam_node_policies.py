@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bootstrap.config.names import Names
-from bootstrap.resources.iam_policies import Statement, prefix_condition
+from bootstrap.resources.iam_policies import Statement, locate_statement, prefix_condition
 
 
 def node_policy(names: Names) -> list[Statement]:
@@ -46,10 +46,11 @@ def _pipeline_statements(names: Names) -> list[Statement]:
     result = [
         Statement(
             "ListData",
-            ("s3:ListBucket", "s3:GetBucketLocation"),
+            ("s3:ListBucket",),
             (names.bucket_arn(names.data_bucket),),
             "the stream lists images, and Delta lists its log",
         ),
+        locate_statement(names),
         Statement(
             "ReadImages",
             ("s3:GetObject",),
@@ -81,7 +82,7 @@ def _pipeline_statements(names: Names) -> list[Statement]:
             1,
             Statement(
                 "ListImages",
-                ("s3:ListBucket", "s3:GetBucketLocation"),
+                ("s3:ListBucket",),
                 (names.bucket_arn(bucket),),
                 "the images are in another bucket; no other prefix of it can be listed",
                 prefix_condition(prefix) if prefix else {},

@@ -182,12 +182,7 @@ def evaluator_policy(names: Names) -> list[Statement]:
     ]
     return [
         *list_statements,
-        Statement(
-            "Locate",
-            ("s3:GetBucketLocation",),
-            (names.bucket_arn(names.data_bucket),),
-            "clients look up the region of the bucket",
-        ),
+        locate_statement(names),
         Statement(
             "ReadData",
             ("s3:GetObject",),
@@ -198,6 +193,16 @@ def evaluator_policy(names: Names) -> list[Statement]:
             "results and the images they were computed from; no logs, no write access",
         ),
     ]
+
+
+def locate_statement(names: Names) -> Statement:
+    """Return the statement for the region of buckets; a condition on a prefix would never apply to it."""
+    return Statement(
+        "Locate",
+        ("s3:GetBucketLocation",),
+        tuple(names.bucket_arn(one) for one in dict.fromkeys((names.data_bucket, names.images[0]))),
+        "clients look up the region of a bucket",
+    )
 
 
 def prefix_condition(*prefixes: str) -> Parameters:

@@ -209,6 +209,30 @@ PLANTED = {
         "[elasticmapreduce:RunJobFlow]",
         "lacks elasticmapreduce:AddTags",
     ),
+    "misspelled action": (
+        "stream",
+        "Action: [kms:Decrypt, kms:GenerateDataKey]",
+        "Action: [kms:Decrypt, kms:GenerateDataKey, kms:GenerateDatakey]",
+        "IAM has no action kms:GenerateDatakey",
+    ),
+    "action of a bucket on objects": (
+        "stream",
+        "s3:DeleteObject, s3:AbortMultipartUpload]",
+        "s3:DeleteObject, s3:ListBucketMultipartUploads]",
+        "s3:ListBucketMultipartUploads supports none of the resources arn:aws:s3:::fruits-data-",
+    ),
+    "resource of another service": (
+        "stream",
+        _LAKE,
+        _LAKE + '              - !Sub "arn:${AWS::Partition}:sqs:::${DataBucket}/${LakeKey}"\n',
+        "no action supports the resource arn:aws:sqs:::fruits-data-",
+    ),
+    "condition key of another service": (
+        "once",
+        "aws:RequestTag/pomona: !Ref Name",
+        "aws:RequestTag/pomona: !Ref Name, iam:PassedToService: x",
+        "does not support the condition key iam:PassedToService",
+    ),
     "data bucket deleted with the stack": (
         "stream",
         "    Condition: CreateDataBucket\n    DeletionPolicy: Retain",

