@@ -37,8 +37,12 @@ def ingest(
         bool, typer.Option("--once", help="Process existing images, then stop.")
     ] = False,
     trigger: Annotated[
-        float, typer.Option(help="Trigger interval: seconds between two micro-batches.")
-    ] = 5.0,
+        float | None,
+        typer.Option(
+            help="Trigger interval: seconds between two micro-batches (default: 5; 60 for images on S3, which bills "
+            "each listing)."
+        ),
+    ] = None,
     file_source: Annotated[
         str | None,
         typer.Option(

@@ -110,6 +110,7 @@ class StreamingRun:
             processing=self._processing,
             stopped=lambda: self._is_stopping() or self._error is not None,
         )
+        self._trigger_seconds = settings.trigger_seconds(source.root)
         self._discovery = choose_discovery(
             source, batch.lake, settings, self._trigger_size, batch.image_index
         )
@@ -205,7 +206,7 @@ class StreamingRun:
             if self._settings.once:
                 self._drain(query)
             else:
-                with self._discovery.watching(self._settings.trigger):
+                with self._discovery.watching(self._trigger_seconds):
                     self._follow(query)
         finally:
             self._stop_query(query)
@@ -220,7 +221,7 @@ class StreamingRun:
         if self._settings.once:
             writer = writer.trigger(availableNow=True)
         else:
-            writer = writer.trigger(processingTime=f"{self._settings.trigger} seconds")
+            writer = writer.trigger(processingTime=f"{self._trigger_seconds} seconds")
         with self._processing:  # the first micro-batch waits for the query's id
             query = writer.start()
             self._query_id = query.id
@@ -304,7 +305,7 @@ class StreamingRun:
     def _continue_with_sweeps(self, keys: str) -> None:
         """Find the images with sweeps only, at the interval of the stream; `keys` is why Spark cannot list them."""
         self._sweeps_only = True
-        self._sweeper.interval = max(self._settings.trigger, _MIN_SWEEP_INTERVAL)
+        self._sweeper.interval = max(self._trigger_seconds, _MIN_SWEEP_INTERVAL)
         if not self._source.counts.not_in_xml:  # a key that arrived during the run is named
             deque(self._source.images(), maxlen=0)
         log.warning(

@@ -23,6 +23,7 @@ from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, s
 from streaming.outcomes import Outcome
 from streaming.sources.listing import ListingCounts
 from streaming.sources.selection import Selection
+from streaming.storage.interface import is_s3
 from streaming.storage.retry import RETRY_TIMEOUT
 
 #: Images computed and committed together, per core: twenty seconds of work, long compared with a commit, and short
@@ -30,6 +31,8 @@ from streaming.storage.retry import RETRY_TIMEOUT
 IMAGES_PER_PART_PER_CORE = 2000
 #: Images in one micro-batch of the stream, per core; Spark's own work per micro-batch is not pipelined.
 IMAGES_PER_TRIGGER_PER_CORE = 5 * IMAGES_PER_PART_PER_CORE
+#: Default seconds between two triggers, for folders and on S3, which bills a listing of all images at each trigger.
+TRIGGER, TRIGGER_ON_S3 = 5.0, 60.0
 _NAMESPACE = re.compile(r"(?!AWS/)[\w./#-]{1,255}", re.ASCII)
 
 #: Names of the file sources of the stream.
@@ -44,8 +47,8 @@ class IngestSettings:
     ----------
     once : bool
         Process the existing images and stop, instead of waiting for more.
-    trigger : float
-        Seconds between two triggers of the stream.
+    trigger : float, optional
+        Seconds between two triggers of the stream; None means `TRIGGER`, or `TRIGGER_ON_S3` for images on S3.
     file_source : str, optional
         ``manifests``, which lists only the folders that changed, for a source and a lake that are folders;
         ``binaryFile``, Spark's source, which lists all files at each trigger. None means ``manifests`` if possible.
@@ -102,7 +105,7 @@ class IngestSettings:
     """
 
     once: bool = False
-    trigger: float = 5.0
+    trigger: float | None = None
     file_source: str | None = None
     max_files_per_trigger: int | None = None
     weights: str | None = None
@@ -128,6 +131,12 @@ class IngestSettings:
     def selection(self) -> Selection:
         """The selection of files by their names and links."""
         return Selection(self.include, self.exclude, self.default_excludes, self.follow_links)
+
+    def trigger_seconds(self, source: str) -> float:
+        """Return the seconds between two triggers for the images of a source."""
+        if self.trigger is not None:
+            return self.trigger
+        return TRIGGER_ON_S3 if is_s3(source) else TRIGGER
 
     def __post_init__(self) -> None:
         self._check_backend()

@@ -56,6 +56,15 @@ def test_manifests_on_s3_are_rejected(source: str, lake: str) -> None:
         ingest(source, lake, IngestSettings(file_source=MANIFESTS))
 
 
+def test_triggers_on_s3_are_a_minute_apart_by_default() -> None:
+    """S3 bills each of them, also while nothing arrives."""
+    folder, prefix = Source.at(FOLDER).root, Source.at(PREFIX).root
+    assert IngestSettings().trigger_seconds(prefix) == 60
+    assert IngestSettings().trigger_seconds(folder) == 5
+    assert IngestSettings(trigger=7).trigger_seconds(prefix) == 7
+    assert IngestSettings(trigger=7).trigger_seconds(folder) == 7
+
+
 def test_unknown_file_source_is_rejected() -> None:
     with pytest.raises(UsageError, match="'csv' is unknown: choose binaryFile or manifests"):
         IngestSettings(file_source="csv")
