@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from pyspark.sql import functions as F
 
 from streaming import __version__
 from streaming.delta.external_files import check_files
-from streaming.delta.log import read_commits_backwards
+from streaming.delta.log import Version, read_commits_backwards
 from streaming.delta.reader import open_table
-from streaming.delta.throughput import STARTED, duration
+from streaming.delta.throughput import STARTED
 from streaming.storage.interface import TransientError
 
 log = logging.getLogger(__name__)
@@ -124,8 +123,8 @@ class Writer:
         )
         writer.options(**key).save(self.location)
 
-    def seconds_to_commit(self) -> float:
-        """Return the duration of the batch up to the commit of `upsert`, as `history` reads it from that commit."""
+    def find_commit(self) -> Version | None:
+        """Return the commit of `upsert`, with its number of rows and its duration; None if it is not found."""
         try:
             newest = int(_cached_snapshot(self.spark, self.location).version())
         except Py4JError as error:
@@ -134,11 +133,10 @@ class Writer:
         own = json.loads(self._user_metadata)
         try:
             commits = islice(read_commits_backwards(self.location, newest), _COMMITS_TO_SEARCH)
-            seconds = next((c.seconds for c in commits if c.metadata == own), None)
+            return next((commit for commit in commits if commit.metadata == own), None)
         except (OSError, TransientError) as error:
             log.debug("%s: the commit is not read (%s)", self.location, error)
-            seconds = None
-        return seconds or duration(self.metadata[STARTED], round(time.time() * 1000))
+            return None
 
     def delete(self, paths: list[str]) -> None:
         """Delete the rows with these paths, in one commit. Idempotent."""

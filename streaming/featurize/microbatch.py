@@ -23,6 +23,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
+from streaming.delta.log import Version
 from streaming.delta.tables import read_table
 from streaming.delta.throughput import STARTED
 from streaming.delta.writer import SWEEP, BatchId, Writer, prepare_commit
@@ -66,6 +67,24 @@ def _completed() -> Future[None]:
     started: Future[None] = Future()
     started.set_result(None)
     return started
+
+
+@dataclass(frozen=True)
+class _WrittenTable:
+    """The number of rows that a table should have got, and the commit, if it was found."""
+
+    rows: int
+    commit: Version | None
+
+    @property
+    def missing(self) -> int:
+        """Number of rows that differ from those of the commit."""
+        return abs(self.rows - self.commit.added - self.commit.replaced) if self.commit else 0
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration of the batch up to the commit, as `history` reads it."""
+        return self.commit.seconds if self.commit else None
 
 
 @dataclass(frozen=True)
@@ -123,21 +142,30 @@ class MicroBatch:
         written = paths[Outcome.FEATURES] | paths[Outcome.QUARANTINE]
         # If a write fails, some rows may be in the tables: the stream may continue, and must look them up.
         self.image_index.invalidate(sorted(written))
-        written_by: Writer | None = None
+        tables: list[_WrittenTable] = []
         if computed.frame is not None:
             try:
-                written_by = self._write(computed, paths, batch)
+                tables = self._write(computed, paths, batch)
             finally:
                 computed.release()
+        incomplete = sum(table.missing for table in tables)
+        if incomplete:
+            log.warning(
+                "%s of %s rows were not written: an executor was lost, and their images, processed again, had another "
+                "outcome; the next sweep processes them",
+                f"{incomplete:,}",
+                f"{len(written):,}",
+            )
         self.image_index.add(
             [
                 *(file for file in computed.existing["current"] if file.path not in written),
-                *(file for file in computed.files if file.path in written),
+                *(file for file in computed.files if file.path in written and not incomplete),
             ]
         )
+        seconds = tables[-1].seconds if tables else None
         return BatchResult(
             batch,
-            written_by.seconds_to_commit() if written_by else time.time() - computed.started,
+            seconds or time.time() - computed.started,
             Counter(row.outcome for row in computed.verdicts),
             Counter(row.reason for row in computed.verdicts if row.reason),
             changing=tuple(paths[Outcome.CHANGING]),
@@ -240,13 +268,13 @@ class MicroBatch:
         computed: ComputedPart,
         paths: Mapping[str, set[str]],
         batch: BatchId,
-    ) -> Writer | None:
+    ) -> list[_WrittenTable]:
         """Write quarantine first, features second; an image that moves is inserted, then deleted.
 
         Returns
         -------
-        Writer, optional
-            Of the last table that got rows; None if there were none.
+        list of _WrittenTable
+            The tables that got rows.
         """
         metadata = {
             **self.commit_metadata,
@@ -280,6 +308,8 @@ class MicroBatch:
             quarantine.delete(sorted(good & existing["quarantine"]))
         if bad & existing["features"]:
             features.delete(sorted(bad & existing["features"]))
-        if not good:
-            return quarantine if bad else None
-        return features
+        return [
+            _WrittenTable(len(paths), writer.find_commit())
+            for writer, paths in ((quarantine, bad), (features, good))
+            if paths
+        ]

@@ -271,3 +271,21 @@ def test_stream_continues_after_failed_commit_without_duplicates(
     assert (result.written, result.skipped) == ((1, 1) if before else (0, 2))
     assert tables(micro, tmp_path) == (["Fig/good.jpg"], ["Fig/bad.jpg"])
     assert not list(micro.image_index.new_or_changed(files))
+
+
+def test_rows_that_a_lost_executor_changed_are_processed_again(
+    micro: MicroBatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the cached rows of the executor, Spark processes its images a second time."""
+    files = put_all(tmp_path, {"Fig/kept.jpg": jpeg(1), "Fig/replaced.jpg": jpeg(2)})
+    computed = micro.compute(files)
+    computed.release()
+    (tmp_path / "Fig" / "replaced.jpg").unlink()
+    micro.commit(computed)
+    assert "1 of 2 rows were not written: an executor was lost" in caplog.text
+    files = [files[0], put(tmp_path / "Fig" / "replaced.jpg", jpeg(3))]
+    assert set(micro.image_index.new_or_changed(files)) == set(files)
+    result = process(micro, files)
+    assert (result.written, result.skipped) == (1, 1)
+    assert tables(micro, tmp_path) == (["Fig/kept.jpg", "Fig/replaced.jpg"], [])
+    assert not list(micro.image_index.new_or_changed(files))
