@@ -150,6 +150,7 @@ def test_unusual_names_on_s3_are_ingested_once(
     assert "\\u202e" in pomona("quarantine", work.lake).out
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_unusual_names_work_in_all_commands(
     spark: Any, random_model: Path, pomona: Command, tmp_path: Path

@@ -139,6 +139,7 @@ def test_complete_folder_has_no_marker(lake: Lake) -> None:
     assert not find_abandoned(Lake.at(f"{lake.root}/missing"))
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_next_refit_removes_folders_of_killed_refits(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path / "My lake")
@@ -156,6 +157,7 @@ def test_next_refit_removes_folders_of_killed_refits(spark: Any, tmp_path: Path)
     assert again.folder.read("report.html")
 
 
+@pytest.mark.long
 @pytest.mark.spark
 @pytest.mark.end_to_end
 def test_killed_refit_leaves_no_row(spark: Any, tmp_path: Path) -> None:

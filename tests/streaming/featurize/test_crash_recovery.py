@@ -34,6 +34,7 @@ from support.processes.worker_processes import worker_peak_memory
 pytestmark = pytest.mark.spark
 
 
+@pytest.mark.long
 def test_image_exceeding_cpu_limit_is_quarantined(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def remaining_output(running: subprocess.Popen[str]) -> Sequence[str]:
     return running.communicate(timeout=400)[0].split()
 
 
+@pytest.mark.long
 def test_stream_executes_requests_excludes_second_writer_and_stops(
     new_lake: Callable[[], Path], tmp_path: Path, pomona: Command
 ) -> None:

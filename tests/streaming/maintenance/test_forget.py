@@ -33,6 +33,7 @@ def vector(spark: SparkSession, lake: Lake, name: str, at: int) -> list[float]:
     return list(row.features)
 
 
+@pytest.mark.long
 def test_forgotten_image_is_ingested_again_if_it_exists(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:
@@ -66,6 +67,7 @@ def test_forgotten_image_is_ingested_again_if_it_exists(
     assert below(tmp_path, lake.quarantine) == ["It's a fig/bad.jpg"]
 
 
+@pytest.mark.long
 def test_features_of_replaced_or_deleted_image_remain_in_earlier_versions(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def rows_by_name(location: str) -> dict[str, Any]:
     return {row["path"].rsplit("/", 1)[1]: row for row in rows(location)}
 
 
+@pytest.mark.long
 @pytest.mark.s3
 def test_denied_image_is_featurized_once_access_is_allowed(
     spark: SparkSession, new_lake: NEW_LAKE, bucket: str
@@ -82,6 +83,7 @@ def test_check_readable_of_denied_prefix_raises_one_line(bucket: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.long
 def test_retry_keeps_rows_of_deleted_images_and_uses_current_content(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:
