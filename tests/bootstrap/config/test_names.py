@@ -44,6 +44,7 @@ def locations_overlap(settings: dict[str, str | None]) -> bool:
     return any(one.startswith(other) for one, other in itertools.permutations(uris, 2))
 
 
+@pytest.mark.slow
 def test_overlapping_locations_are_rejected_in_all_combinations() -> None:
     rejected = 0
     for values in itertools.product(*VALUES.values()):

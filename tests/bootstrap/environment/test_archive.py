@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 import bootstrap
 from bootstrap.environment.archive import build_environment
@@ -114,9 +115,12 @@ def test_all_extension_modules_can_be_imported(node: MinimalRoot) -> None:
 def test_packages_have_versions_of_lock_file(manifest_lines: list[str]) -> None:
     files = ("requirements-dev.lock", "requirements.lock")  # the former has the optional formats
     lock = "".join((ROOT / file).read_text() for file in files)
-    locked = dict(
-        re.findall(r"^([a-z0-9-]+)==([^ ;]+)(?: ; python_full_version < '3.12')? \\$", lock, re.M)
-    )
+    lines = map(Requirement, re.findall(r"^([a-z0-9-]+==[^\\\n]+)", lock, re.M))
+    locked = {
+        one.name: str(one.specifier).removeprefix("==")
+        for one in lines
+        if one.marker is None or one.marker.evaluate()
+    }
     packages = [
         line.removeprefix("package ") for line in manifest_lines if line.startswith("package ")
     ]

@@ -149,6 +149,7 @@ def test_unknown_values_must_be_given() -> None:
     assert serverless["VpcId"] == ""
 
 
+@pytest.mark.slow
 def test_filled_template_has_values_as_defaults() -> None:
     for name in TEMPLATES:
         for config in CONFIGS.values():

@@ -99,6 +99,7 @@ def run_on_terminal(
     return screen.output.decode()
 
 
+@pytest.mark.slow
 def test_status_line_shares_no_line_with_results_and_colors_are_shown() -> None:
     raw = run_on_terminal(60)
     assert "reading" in raw
@@ -110,6 +111,7 @@ def test_status_line_shares_no_line_with_results_and_colors_are_shown() -> None:
         assert not ("reading" in line and re.search("rows|path|warning|error|half", line))
 
 
+@pytest.mark.slow
 def test_results_in_a_file_are_complete_while_progress_is_on_the_terminal(tmp_path: Path) -> None:
     screen = run_on_terminal(60, out=tmp_path / "out")
     text = (tmp_path / "out").read_text()
@@ -121,12 +123,14 @@ def test_results_in_a_file_are_complete_while_progress_is_on_the_terminal(tmp_pa
     assert "ppp" not in screen
 
 
+@pytest.mark.slow
 def test_errors_in_a_file_have_no_colors(tmp_path: Path) -> None:
     screen = run_on_terminal(60, err=tmp_path / "err", FORCE_COLOR="1")
     assert (tmp_path / "err").read_text() == "pomona: a warning\npomona: an error\n"
     assert "reading" not in screen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_color_and_dumb_terminals_show_no_colors(changes: dict[str, str]) -> None:
     raw = run_on_terminal(60, **changes)

@@ -27,6 +27,7 @@ with commit_lock(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_commit_lock_held_by_another_process_is_awaited_until_release_or_death(
     tmp_path: Path,
 ) -> None:

@@ -193,6 +193,7 @@ def test_at_most_two_parts_are_computed_ahead_of_commits() -> None:
         assert computed <= number + 3
 
 
+@pytest.mark.slow
 def test_seconds_of_results_sum_to_elapsed_time() -> None:
     batch = FakeMicroBatch(lambda first: time.sleep(0.2))
     started = time.monotonic()

@@ -173,6 +173,7 @@ def test_unusable_profile_is_ignored(profile: bytes) -> None:
     np.testing.assert_array_equal(actual, plain)
 
 
+@pytest.mark.slow
 def test_damaged_bytes_of_a_profile_raise_no_error() -> None:
     profile = matrix_profile(DISPLAY_P3, SRGB_CURVE)
     random = np.random.default_rng(5)

@@ -47,6 +47,7 @@ def test_result_equals_decode_and_process_is_reused() -> None:
         assert len(decoder._children) == 1
 
 
+@pytest.mark.slow
 def test_image_that_uses_too_much_cpu_time_kills_only_its_process() -> None:
     with IsolatedDecoder(max_cpu_seconds=0.05) as decoder:
         with pytest.raises(UndecodableImage, match=r"more than 0\.05 s of CPU time") as error:

@@ -99,6 +99,7 @@ def test_jpeg_with_damaged_metadata_decodes(name: str, mode: str) -> None:
     np.testing.assert_array_equal(decode_pixels(changed), decode_pixels(content))
 
 
+@pytest.mark.slow
 def test_large_jpeg_with_damaged_metadata_decodes_at_reduced_resolution() -> None:
     content = encode(photo(1800, 1800), "JPEG")
     changed = content[:2] + JPEG_SEGMENTS["JFIF of 5 bytes"] + content[2:]

@@ -83,6 +83,7 @@ def test_invalid_samples_have_a_reason(content: bytes, reason: Reason) -> None:
     assert reason_of(content) is reason
 
 
+@pytest.mark.slow
 def test_large_files_are_decoded_fast() -> None:
     """0.75 megapixels, which took Pillow 2 s each on an idle core."""
     samples = RNG.integers(0, 1000, (750, 1000, 3))

@@ -104,6 +104,7 @@ def test_process_cannot_acquire_lease_twice(lake: Lake) -> None:
         assert lease_owner(lake)
 
 
+@pytest.mark.slow
 def test_next_owner_waits_for_java_process_of_killed_driver(lake: Lake) -> None:
     file = Path(lake.root.removeprefix("file:"), "lease-java")
     file.parent.mkdir()
