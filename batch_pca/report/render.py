@@ -10,6 +10,7 @@ import base64
 import gzip
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +31,8 @@ from batch_pca.report.thumbnails import Thumbnails
 from streaming.sanitize import display_locations, escape_html, escape_text
 
 Rows = Sequence[Sequence[object]]
+#: Labels that the report lists one by one. Each takes some 400 bytes, and the browser draws its name.
+_MAX_LABELS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +148,7 @@ def render(data: ReportData) -> Report:
     Render the HTML from these plots and the data.
     """
     points, fit = data.points, data.reduction
-    labels = sorted(set(points.labels))
-    code_of = {label: code for code, label in enumerate(labels)}
-    codes = np.array([code_of[label] for label in points.labels], dtype=np.uint32)
+    labels, codes = _entries(points.labels)
     scatter = plot_scatter(
         labels, codes, points.scores, fit.explained_variance_ratio, data.label_order
     )
@@ -164,7 +165,7 @@ def render(data: ReportData) -> Report:
         style=_read_resource("report.css"),
         lake=sections.breakable(data.lake),
         cards=sections.summary_cards(fit, points.total),
-        sample=f"{len(codes):,} of {points.total:,} rows, {len(labels):,} labels",
+        sample=f"{len(codes):,} of {points.total:,} rows, {len(set(points.labels)):,} labels",
         scatter=sections.png_figure(scatter, "Scores on the first components, marked by label"),
         labels=sections.label_list(labels, codes, label_styles(labels, data.label_order)),
         label_statistics=sections.label_statistics(labels, codes, points.scores),
@@ -191,6 +192,20 @@ def render(data: ReportData) -> Report:
     )
     files = {"scatter.png": scatter, "variance.png": variance.png}
     return Report(html, files | ({"drift.png": drift.png} if drift else {}))
+
+
+def _entries(labels: Sequence[str]) -> tuple[list[str], NDArray[np.uint32]]:
+    """Return the entries in the list of labels, sorted, and the index of the entry of each point.
+
+    The last entry stands for all labels that exceed `_MAX_LABELS`: those with the fewest points.
+    """
+    counts = Counter(labels)
+    entries = sorted(label for label, _ in counts.most_common(_MAX_LABELS))
+    code_of = {label: code for code, label in enumerate(entries)}
+    codes = [code_of.get(label, len(entries)) for label in labels]
+    if len(counts) > len(entries):
+        entries.append(f"({len(counts) - len(entries):,} other labels)")
+    return entries, np.array(codes, dtype=np.uint32)
 
 
 def _title(data: ReportData) -> str:

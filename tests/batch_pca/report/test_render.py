@@ -165,6 +165,19 @@ def test_each_label_is_listed_with_count_and_unique_marker() -> None:
     assert len(set(zip(colors, shapes, strict=False))) == 131
 
 
+def test_labels_with_the_fewest_images_share_one_entry() -> None:
+    labels = [f"label {number:04}" for number in range(1500)]
+    more = [label for label in labels[500:] for _ in range(2)]
+    result = report([*labels, *more])
+    page = Page(result.html)
+    assert "3,500 of 12,345 rows, 1,500 labels" in result.html
+    assert page.after("label 0500") == page.after("label 1499") == "3"
+    assert page.after("(500 other labels)") == "500"
+    assert "label 0499" not in page.cells
+    codes = np.frombuffer(packed(result.html)["codes"], "<u4")
+    assert np.bincount(codes).tolist() == [3] * 1000 + [500]
+
+
 def test_table_contains_mean_and_standard_deviation_of_each_label() -> None:
     scores = np.array([[1.0, 10.0], [3.0, 20.0], [-5.0, 0.0]])
     given = Points(["p", "q", "r"], ["b", "b", "a"], scores, 3)
