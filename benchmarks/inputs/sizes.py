@@ -13,7 +13,7 @@ class Size:
     ----------
     name : str
     images : int
-        Images for Pomona and the two limits.
+        Images for Pomona and the two limits. A run of Pomona has a fixed cost, some twenty seconds of CPU time.
     photographs : int
         Photographs of 12 megapixels.
     peer_images : int
@@ -95,9 +95,9 @@ _QUICK = Size(
 )
 _FULL = Size(
     name="full",
-    images=12_000,
+    images=24_000,
     photographs=480,
-    peer_images=2_400,
+    peer_images=6_000,
     notebook_images=(400, 1_200),
     rounds=3,
     secondary_rounds=1,
