@@ -49,6 +49,8 @@ class Version:
         The commit metadata (Delta's ``userMetadata``): micro-batch, source, engine, counts.
     seconds : float, optional
         Duration of the batch of images, see `streaming.delta.throughput`; None for other commits.
+    has_metrics : bool
+        Whether the commit contains numbers of rows; they are 0 otherwise.
     """
 
     number: int
@@ -59,6 +61,7 @@ class Version:
     replaced: int
     metadata: dict[str, Any]
     seconds: float | None = None
+    has_metrics: bool = True
 
     @property
     def changed_rows(self) -> bool:
@@ -99,7 +102,9 @@ def version_from_commit_info(number: int, committed_ms: int, info: Mapping[str, 
     committed = datetime.fromtimestamp(committed_ms / 1000, UTC)
     metadata = parse_metadata(info.get("userMetadata"))
     seconds = duration_of_commit(info, metadata)
-    return Version(number, committed, operation, added, removed, replaced, metadata, seconds)
+    return Version(
+        number, committed, operation, added, removed, replaced, metadata, seconds, bool(metrics)
+    )
 
 
 def parse_metadata(text: Any) -> dict[str, Any]:

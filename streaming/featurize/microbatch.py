@@ -78,8 +78,10 @@ class _WrittenTable:
 
     @property
     def missing(self) -> int:
-        """Number of rows that differ from those of the commit."""
-        return abs(self.rows - self.commit.added - self.commit.replaced) if self.commit else 0
+        """Number of rows that differ from those of the commit; 0 if that is unknown."""
+        if self.commit is None or not self.commit.has_metrics:
+            return 0
+        return abs(self.rows - self.commit.added - self.commit.replaced)
 
     @property
     def seconds(self) -> float | None:

@@ -289,3 +289,17 @@ def test_rows_that_a_lost_executor_changed_are_processed_again(
     assert (result.written, result.skipped) == (1, 1)
     assert tables(micro, tmp_path) == (["Fig/kept.jpg", "Fig/replaced.jpg"], [])
     assert not list(micro.image_index.new_or_changed(files))
+
+
+def test_rows_are_complete_if_the_commit_has_no_numbers(
+    micro: MicroBatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = put_all(tmp_path, photos("Fig", range(2)))
+    setting = "spark.databricks.delta.history.metricsEnabled"
+    micro.spark.conf.set(setting, "false")
+    try:
+        process(micro, files)
+    finally:
+        micro.spark.conf.unset(setting)
+    assert "not written" not in caplog.text
+    assert not list(micro.image_index.new_or_changed(files))
