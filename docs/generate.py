@@ -315,7 +315,7 @@ Generated from the code by `python docs/generate.py`. `pomona cloud up` creates 
 inline policies; every statement is an Allow statement. `NAME` is the `name` in `cluster.toml`, `ACCOUNT` the
 account number, `REGION` the region. The tables show the default prefixes; other buckets and prefixes in
 `cluster.toml` change the ARNs. If the images are in another bucket, the roles that read them get a statement that
-lists that bucket.
+lists that bucket, and `Locate` names it too.
 
 - A role that an AWS service assumes trusts this service only on behalf of this account (`aws:SourceAccount`,
   `aws:SourceArn`). The role of the nodes is the exception: EC2 supports no source condition.

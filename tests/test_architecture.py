@@ -45,7 +45,6 @@ def imported_at_module_level(tree: ast.Module) -> set[str]:
 
 
 @cache
-@cache
 def parse(file: Path) -> ast.Module:
     return ast.parse(file.read_text(), str(file))
 

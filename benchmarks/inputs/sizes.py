@@ -17,7 +17,7 @@ class Size:
     photographs : int
         Photographs of 12 megapixels.
     peer_images : int
-        Images for each peer; their rates do not depend on the number.
+        Images for each peer; enough for their rate.
     notebook_images : tuple of int
         Images for the notebook, which is slowest: two numbers separate its fixed cost from its rate.
     rounds : int

@@ -196,7 +196,7 @@ def evaluator_policy(names: Names) -> list[Statement]:
 
 
 def locate_statement(names: Names) -> Statement:
-    """Return the statement for the region of buckets; a condition on a prefix would never apply to it."""
+    """Return the statement for the region of buckets; it has no condition on `s3:prefix`, which the request lacks."""
     return Statement(
         "Locate",
         ("s3:GetBucketLocation",),

@@ -77,11 +77,16 @@ class _WrittenTable:
     commit: Version | None
 
     @property
-    def missing(self) -> int:
-        """Number of rows that differ from those of the commit; 0 if that is unknown."""
+    def has_rows(self) -> bool:
+        """Whether the commit is known to have the number of rows. Delta makes no commit for an append without rows."""
+        return self.commit is not None and not self.has_other_rows
+
+    @property
+    def has_other_rows(self) -> bool:
+        """Whether the commit is known to have another number of rows."""
         if self.commit is None or not self.commit.has_metrics:
-            return 0
-        return abs(self.rows - self.commit.added - self.commit.replaced)
+            return False
+        return self.commit.added + self.commit.replaced != self.rows
 
     @property
     def seconds(self) -> float | None:
@@ -150,18 +155,17 @@ class MicroBatch:
                 tables = self._write(computed, paths, batch)
             finally:
                 computed.release()
-        incomplete = sum(table.missing for table in tables)
-        if incomplete:
+        if any(table.has_other_rows for table in tables):
             log.warning(
-                "%s of %s rows were not written: an executor was lost, and their images, processed again, had another "
-                "outcome; the next sweep processes them",
-                f"{incomplete:,}",
+                "the tables got other rows than were computed: an executor was probably lost, and its images had "
+                "another outcome when they were processed again; the next sweep or run looks up these %s images",
                 f"{len(written):,}",
             )
+        complete = all(table.has_rows for table in tables)
         self.image_index.add(
             [
                 *(file for file in computed.existing["current"] if file.path not in written),
-                *(file for file in computed.files if file.path in written and not incomplete),
+                *(file for file in computed.files if file.path in written and complete),
             ]
         )
         seconds = tables[-1].seconds if tables else None

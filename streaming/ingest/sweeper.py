@@ -124,5 +124,5 @@ class Sweeper:
 
 
 def _count_done(result: BatchResult) -> int:
-    """Return how many images of a result no longer wait."""
-    return result.written + result.outcomes[Outcome.DELETED]
+    """Return how many images of a result no longer wait; those that were skipped are in the lake."""
+    return result.written + result.skipped + result.outcomes[Outcome.DELETED]

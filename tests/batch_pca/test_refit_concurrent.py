@@ -34,7 +34,6 @@ print(json.dumps({"id": row.refit_id, "rows": row.rows, "version": row.features_
 """
 
 
-@pytest.mark.long
 def test_two_concurrent_refits_during_commits(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path / "lake")
     commit(spark, lake, images(40, seed=1))

@@ -20,7 +20,6 @@ def new_year(year: int) -> float:
     return datetime(year, 1, 1, tzinfo=UTC).timestamp()
 
 
-@pytest.mark.long
 def test_images_with_any_modification_time_are_ingested(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from support.faults.hostile_names import CONTROL_CHARACTERS, NAMES, put_hostile_
 from support.lakes.small_lakes import ONCE, below, jpeg, put, rows
 from support.processes.cli import Command, shown
 
-pytestmark = [pytest.mark.spark, pytest.mark.long]
+pytestmark = pytest.mark.spark
 
 
 @dataclass

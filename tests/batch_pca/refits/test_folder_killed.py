@@ -157,7 +157,6 @@ def test_next_refit_removes_folders_of_killed_refits(spark: Any, tmp_path: Path)
     assert again.folder.read("report.html")
 
 
-@pytest.mark.long
 @pytest.mark.spark
 @pytest.mark.end_to_end
 def test_killed_refit_leaves_no_row(spark: Any, tmp_path: Path) -> None:

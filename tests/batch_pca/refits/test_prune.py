@@ -391,7 +391,6 @@ def test_lake_on_s3_is_pruned(template: Path, bucket: str) -> None:
     assert keep(lake, 2).interrupted == ("killed",)
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_prune_that_was_killed_is_completed_by_the_next(template: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED_PRUNE, str(template), str(tmp_path)]

@@ -113,7 +113,6 @@ def test_message_states_counts_reasons_and_remedy() -> None:
     assert "--max-failure-rate 1" in message
 
 
-@pytest.mark.long
 @pytest.mark.spark
 def test_exceeded_failure_rate_writes_nothing_until_limit_is_raised(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path

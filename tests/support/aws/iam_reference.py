@@ -61,7 +61,7 @@ def statement_violations(
     """Yield a line for each action, resource and condition key of a statement that IAM does not know or support.
 
     IAM accepts each of them: a statement with an unknown action or resource allows nothing, and one with a key that
-    the action does not support never applies, or always with `IfExists`.
+    the action does not support never applies, or always with `IfExists`. Names of actions must match in case here.
     """
     resources, keys = list(resources), list(keys)
     unused = set(resources) - {"*"}
