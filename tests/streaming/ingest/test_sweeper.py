@@ -44,7 +44,7 @@ class Sweep:
         self.on_listed: dict[int, Any] = {}
         self.processed: list[list[StoredFile]] = []
         self.mirrored: list[int] = []
-        self.outcome = Outcome.FEATURES
+        self.outcome, self.skips = Outcome.FEATURES, False
         batch: Any = SimpleNamespace(image_index=self.index)
         settings = IngestSettings(mirror=mirror)
         self.sweeper = Sweeper(
@@ -69,7 +69,9 @@ class Sweep:
         self.processed.append(list(files))
         if self.outcome is Outcome.FEATURES:
             self.index.add(files)
-        result = BatchResult(SWEEP, 1.0, Counter({self.outcome: len(files)}))
+        skipped = len(files) - 1 if self.skips else 0
+        outcomes = Counter({self.outcome: len(files) - skipped})
+        result = BatchResult(SWEEP, 1.0, outcomes, skipped=skipped)
         self.summary.add(result)
         return [result]
 
@@ -104,6 +106,14 @@ def test_images_that_could_not_be_written_wait(sweep: Sweep) -> None:
     assert sweep.summary.waiting == len(FILES)
     sweep.outcome = Outcome.DELETED
     sweep.sweeper.sweep()
+    assert sweep.summary.waiting == 0
+
+
+def test_images_whose_rows_are_found_in_the_lake_do_not_wait(sweep: Sweep) -> None:
+    """The index does not contain them, because a commit before was incomplete."""
+    sweep.skips = True
+    sweep.sweeper.sweep()
+    assert sweep.processed == [FILES[:3], FILES[3:6], FILES[6:]]
     assert sweep.summary.waiting == 0
 
 
