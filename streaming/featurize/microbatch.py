@@ -77,16 +77,11 @@ class _WrittenTable:
     commit: Version | None
 
     @property
-    def has_rows(self) -> bool:
-        """Whether the commit is known to have the number of rows. Delta makes no commit for an append without rows."""
-        return self.commit is not None and not self.has_other_rows
-
-    @property
-    def has_other_rows(self) -> bool:
-        """Whether the commit is known to have another number of rows."""
-        if self.commit is None or not self.commit.has_metrics:
-            return False
-        return self.commit.added + self.commit.replaced != self.rows
+    def is_complete(self) -> bool | None:
+        """Whether the commit has these rows; None if there is no commit, as for an append without rows."""
+        if self.commit is None:
+            return None
+        return not self.commit.has_metrics or self.commit.added + self.commit.replaced == self.rows
 
     @property
     def seconds(self) -> float | None:
@@ -155,13 +150,13 @@ class MicroBatch:
                 tables = self._write(computed, paths, batch)
             finally:
                 computed.release()
-        if any(table.has_other_rows for table in tables):
+        if any(table.is_complete is False for table in tables):
             log.warning(
                 "the tables got other rows than were computed: an executor was probably lost, and its images had "
                 "another outcome when they were processed again; the next sweep or run looks up these %s images",
                 f"{len(written):,}",
             )
-        complete = all(table.has_rows for table in tables)
+        complete = all(table.is_complete for table in tables)
         self.image_index.add(
             [
                 *(file for file in computed.existing["current"] if file.path not in written),
@@ -315,7 +310,7 @@ class MicroBatch:
         if bad & existing["features"]:
             features.delete(sorted(bad & existing["features"]))
         return [
-            _WrittenTable(len(paths), writer.find_commit())
-            for writer, paths in ((quarantine, bad), (features, good))
-            if paths
+            _WrittenTable(len(written), writer.find_commit())
+            for writer, written in ((quarantine, bad), (features, good))
+            if written
         ]

