@@ -311,7 +311,7 @@ def _config_table(kind: Any, prefix: str, comments: dict[str, str]) -> str:
 
 _IAM_HEAD = """# IAM permissions
 
-Generated from the code by `python docs/generate.py`. `pomona cloud up` creates these roles with exactly these
+Generated from the code by `python docs/generate.py`. `pomona cloud up` creates these roles with these
 inline policies; every statement is an Allow statement. `NAME` is the `name` in `cluster.toml`, `ACCOUNT` the
 account number, `REGION` the region. The tables show the default prefixes; other buckets and prefixes in
 `cluster.toml` change the ARNs. If the images are in another bucket, the roles that read them get a statement that
@@ -324,7 +324,12 @@ lists that bucket, and `Locate` names it too.
   groups, the cluster and, with `network.private`, the VPC get.
 - `NAME-evaluator` is for the principals in `evaluator.principals`, or else for the account.
 - `KeepNotebooks` exists only with the release `emr-7.13.0`, which has JupyterHub.
-- No role can read the logs; the administrators of the account can."""
+- No role can read the logs; the administrators of the account can.
+
+Other settings of `cluster.toml` add statements, which `pomona cloud template` prints: `[encryption]` for the use of the
+keys, `[glue]` to register the tables and, for the evaluator, to query them with Athena, `[alarms]` for metrics and
+decryption of the topic's messages, `limits.hours` to end the cluster, and a `storage.lake` below other folders to look
+up these folders."""
 
 
 def iam_roles() -> dict[str, list[Statement]]:

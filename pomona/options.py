@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from pomona.output.durations import parse_duration
+from streaming.errors import UsageError
+
+
+def parse_seconds(value: str | float) -> float:
+    """Convert a number of seconds, or a duration such as ``10m``, to seconds."""
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        return parse_duration(str(value), "")
+    except UsageError:
+        raise typer.BadParameter(
+            f"{value}: give seconds, or a number and a unit, such as 45s, 10m or 1h"
+        ) from None
+
+
+def seconds_option(help_text: str) -> Any:
+    """Return an option that takes seconds, or a duration such as ``10m``."""
+    return typer.Option(help=help_text, parser=parse_seconds, metavar="SECONDS")
+
 
 LakeArgument = Annotated[
     str, typer.Argument(metavar="LAKE", help="Folder or s3:// URI of the lake.")

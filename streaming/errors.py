@@ -6,9 +6,9 @@ PomonaError                one line: what is wrong, the value, the remedy (exit 
 ├── LakeError              the lake does not exist, is not a lake, or has another format
 ├── LeaseError             another process writes the lake
 ├── ModelError             weights, exported model or engine cannot be used
-├── SnapshotError          no such table version, or too few rows in it
-├── FailureRateExceeded    most images cannot be decoded; the micro-batch was not written
-├── ExternalError          a transient error outlasted the retries; rerun the same command
+├── SnapshotError          no such version or refit, or its rows or files cannot be used
+├── FailureRateExceeded    most images are quarantined; the rows were not written
+├── ExternalError          storage, network, disk, memory or permissions failed
 ├── AccountError           the AWS configuration is invalid, or AWS rejected a request
 ├── ThresholdExceeded      a monitored threshold was exceeded (exit code 3)
 ├── OutputError            standard output cannot be written
@@ -46,15 +46,15 @@ class ModelError(PomonaError):
 
 
 class SnapshotError(PomonaError):
-    """The requested version does not exist, or has too few rows to fit."""
+    """The requested version or refit does not exist, or its rows or files cannot be used, such as too few rows."""
 
 
 class FailureRateExceeded(PomonaError):
-    """The failure rate of decoding exceeds the limit."""
+    """The rate of quarantined images exceeds the limit."""
 
 
 class ExternalError(PomonaError):
-    """An external error ended the run: storage, network, a full disk."""
+    """Storage, network, disk, memory or permissions failed; the message says how to continue."""
 
 
 class AccountError(PomonaError):

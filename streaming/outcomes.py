@@ -12,7 +12,7 @@ class Reason(StrEnum):
     EMPTY = "empty"
     #: The first bytes match no known image format, as with a text or an HTML error page with an image suffix.
     UNIDENTIFIED = "unidentified"
-    #: A valid image of a format or a variant that is not decoded, such as HEIC or a 12-bit JPEG; convert it.
+    #: A valid image of a format or a variant that is not decoded, such as a 12-bit JPEG, or HEIC without its extra.
     UNSUPPORTED = "unsupported"
     #: A known format with missing bytes: an interrupted upload; upload it again.
     TRUNCATED = "truncated"

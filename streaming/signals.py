@@ -1,4 +1,4 @@
-"""End a run after the current micro-batch on SIGINT, SIGTERM or SIGHUP, and a command without a traceback.
+"""End a run after the commit in progress on SIGINT, SIGTERM or SIGHUP, and a command without a traceback.
 
 The first import of a command: it imports little, because an interruption before it prints a traceback.
 """

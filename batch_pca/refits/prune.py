@@ -215,5 +215,5 @@ def _check_removed(folders: Sequence[RefitFolder]) -> None:
     if remaining:
         raise LakeError(
             f"{len(remaining)} folders of removed refits cannot be deleted, such as {remaining[0]}: "
-            "allow to delete their files, then run pomona prune again"
+            "grant the permission to delete their files, then run pomona prune again"
         )

@@ -38,7 +38,7 @@ def load_config(path: str) -> ClusterConfig:
     except OSError as error:
         raise ConfigError(
             f"{path}: {(error.strerror or 'cannot be read').lower()}; "
-            "-f names the configuration, and `pomona cloud example` prints one"
+            "specify the configuration with -f; `pomona cloud example` prints one"
         ) from error
     return parse_config(content, path)
 

@@ -40,7 +40,7 @@ class Prices:
         except OSError as error:
             raise CloudError(
                 f"{path}: {(error.strerror or 'cannot be read').lower()}; "
-                "--prices names a price table, and `pomona cloud prices` prints an empty one"
+                "specify a price table with --prices; `pomona cloud prices` prints an empty one"
             ) from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise CloudError(f"{path}: invalid TOML: {error}") from error

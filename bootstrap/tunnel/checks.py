@@ -43,7 +43,9 @@ def find_key(key: str | None, node: Node) -> Path:
         existing = [path for path in tried if path.exists()]
         if not existing:
             paths = " and ".join(str(path) for path in tried)
-            raise TunnelError(f"{paths} do not exist: --key names the private key of {node.key}")
+            raise TunnelError(
+                f"{paths} do not exist: specify the private key of {node.key} with --key"
+            )
         key = str(existing[0])
     path = Path(key).expanduser()
     _validate_key(path, node.key)
@@ -58,7 +60,9 @@ def _validate_key(path: Path, key_pair: str) -> None:
     except OSError as error:
         reason = (error.strerror or "cannot be read").lower()
         remedy = (
-            f"chmod 600 {path}" if isinstance(error, PermissionError) else "--key names another"
+            f"chmod 600 {path}"
+            if isinstance(error, PermissionError)
+            else "specify another with --key"
         )
         raise TunnelError(f"{path}: {reason}: {remedy}") from error
     if content.startswith(b"PuTTY"):
@@ -66,7 +70,9 @@ def _validate_key(path: Path, key_pair: str) -> None:
             f"{path} is a PuTTY key: puttygen {path} -O private-openssh -o {key_pair}.pem"
         )
     if b"PRIVATE KEY-----" not in content[:200]:
-        raise TunnelError(f"{path} is not a private key: --key names the private key of {key_pair}")
+        raise TunnelError(
+            f"{path} is not a private key: specify the private key of {key_pair} with --key"
+        )
     if mode & 0o077:
         raise TunnelError(
             f"{path} is readable by others ({mode:04o}), and ssh rejects it: chmod 600 {path}"

@@ -77,7 +77,7 @@ def estimate(
     result["notes"] = [nodes, *result["notes"]]
     if prices is None:
         result["notes"].append(
-            "no cost: --prices names a price table (`pomona cloud prices` prints one)"
+            "no cost: specify a price table with --prices (`pomona cloud prices` prints one)"
         )
     console = Console(as_json=as_json)
     if as_json:

@@ -21,8 +21,9 @@ def policy(
 ) -> None:
     """Print the IAM policy that a deployer needs, as JSON.
 
-    It allows what plan, up, status, logs, clone, resize and down request for this configuration. A policy beyond IAM's
-    size limit is printed as a list of documents. The account is that of the configuration, or else of the credentials.
+    It allows the requests that plan, up, status, logs, clone, resize and down send for this configuration. A policy
+    beyond IAM's size limit is printed as a list of documents. The account is that of the configuration, or else of the
+    credentials.
 
     With --check, IAM's policy simulator compares it with the policies of the caller, which needs
     iam:SimulatePrincipalPolicy; nothing is deployed.

@@ -132,7 +132,7 @@ def remedy(name: str) -> str:
     if name == "cluster":
         return "a running cluster cannot be changed: `pomona cloud clone` creates a new one from it"
     if name.startswith("step "):
-        return "a running step cannot be changed: `pomona stop` ends it, and `up` starts a new one"
+        return "a running step cannot be changed: stop the ingestion with `pomona stop LAKE`, and `up` starts a new one"
     if name.startswith("job "):
         return "a running job cannot be changed: cancel it, and `up` starts a new one"
     return "it cannot be changed: delete it manually, and `up` creates a new one"

@@ -82,7 +82,7 @@ def up(
             console.print(f"{label}: {value}")
         state = None
         if not no_wait:
-            with console.status("waiting: Ctrl-C ends only the waiting"):
+            with console.status("waiting: after Ctrl-C, the deployment continues"):
                 state = wait_until_usable(names, account, console.report_stage)
             console.print(f"{'job' if config.mode == 'serverless' else 'cluster'} is {state}")
     if as_json:
@@ -97,7 +97,7 @@ def up(
         console.print(f"note: {note}")
     console.print(summary_line(done, account.number, config.region, done=True))
     if not names.config.storage.images.startswith("s3://"):
-        console.print(f"next: aws s3 sync ./{config.name} {names.images_uri}")
+        console.print(f"next: aws s3 sync YOUR_IMAGES {names.images_uri}")
     return None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument, escape_label
-from streaming.errors import ThresholdExceeded
+from streaming.errors import UsageError
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
@@ -59,7 +59,7 @@ def run_duplicates(
 
     Raises
     ------
-    ThresholdExceeded
+    UsageError
         If comparing all pairs requires confirmation; images with identical bytes are printed before.
     """
     from pomona.output.console import Console
@@ -104,7 +104,7 @@ def run_duplicates(
     else:
         _render(console, result, near)
     if confirmation:
-        raise ThresholdExceeded(confirmation)
+        raise UsageError(confirmation)
 
 
 def _confirmation_needed(comparison: PairwiseComparison, near: NearDuplicateOptions) -> str | None:

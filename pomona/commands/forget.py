@@ -47,7 +47,7 @@ def forget(
         console.print_json(result)
         return
     console.print(
-        f"{deleted:,} images deleted: {len(result['features']):,} rows of features, "
+        f"{deleted:,} images deleted from the lake: {len(result['features']):,} rows of features, "
         f"{len(result['quarantine']):,} of quarantine; earlier versions of the tables keep them"
     )
     print_paths(console, "not in the lake:", result["unknown"])

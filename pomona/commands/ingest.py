@@ -19,6 +19,7 @@ from pomona.options import (
     LakeArgument,
     RemoveLimit,
     SourceArgument,
+    seconds_option,
 )
 from streaming.outcomes import Outcome, Reason
 
@@ -38,9 +39,9 @@ def ingest(
     ] = False,
     trigger: Annotated[
         float | None,
-        typer.Option(
-            help="Trigger interval: seconds between two micro-batches (default: 5; 60 for images on S3, which bills "
-            "each listing)."
+        seconds_option(
+            "Trigger interval, such as 30 or 5m: time between two micro-batches (default: 5 s; 60 s for images on S3, "
+            "which bills each listing)."
         ),
     ] = None,
     file_source: Annotated[
@@ -55,11 +56,15 @@ def ingest(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="imagenet (default), random, or path or URI of a Keras .h5 file."),
+        typer.Option(
+            help="imagenet, random, or path or URI of a Keras .h5 file (default: the lake's, imagenet in a new one)."
+        ),
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="onnxruntime, openvino or tensorflow (default: by precision)."),
+        typer.Option(
+            help="onnxruntime, openvino or tensorflow (default: the first that supports the precision)."
+        ),
     ] = None,
     precision: Annotated[
         str | None,
@@ -70,12 +75,11 @@ def ingest(
     device: Annotated[str, typer.Option(help="cpu, or cuda to use the workers' GPUs.")] = "cpu",
     settle: Annotated[
         float,
-        typer.Option(
-            help="Quarantine a broken file only after it was unchanged for this many seconds."
-        ),
+        seconds_option("Quarantine a broken file only after it was unchanged for this time."),
     ] = 2.0,
     sweep_every: Annotated[
-        float, typer.Option(help="Seconds between two sweeps for replaced, empty and old files.")
+        float,
+        seconds_option("Time between two sweeps for replaced, empty and old files, such as 10m."),
     ] = 600.0,
     mirror: Annotated[
         bool,
@@ -85,14 +89,17 @@ def ingest(
     ] = False,
     remove_limit: RemoveLimit = 0.5,
     retry_timeout: Annotated[
-        float, typer.Option(help="Retry failed reads for up to this many seconds.")
+        float, seconds_option("Retry failed reads for up to this time.")
     ] = 120.0,
     patience: Annotated[float | None, typer.Option("--patience", hidden=True)] = None,
     max_pixels: Annotated[
         int, typer.Option(help="Maximum width x height to decode; larger images are quarantined.")
     ] = (100_000_000),
-    one_by_one_above: Annotated[
-        int, typer.Option(help="Disable prefetching for files larger than this many bytes (32 MB).")
+    max_prefetch_bytes: Annotated[
+        int,
+        typer.Option(
+            help="Maximum bytes of files that a worker prefetches (32 MB); a larger file is read alone."
+        ),
     ] = 33_554_432,
     max_cpu_seconds: Annotated[
         float,
@@ -101,7 +108,10 @@ def ingest(
         ),
     ] = 60.0,
     max_failure_rate: Annotated[
-        float, typer.Option(help="Maximum failure rate (0 to 1) over at least the last 200 images.")
+        float,
+        typer.Option(
+            help="Maximum rate (0 to 1) of quarantined images among the latest ones, at least 200."
+        ),
     ] = 0.5,
     include: Include = None,
     exclude: Exclude = None,
@@ -119,7 +129,7 @@ def ingest(
 ) -> None:
     """Ingest images below SOURCE into LAKE as they arrive.
 
-    Ctrl-C or SIGTERM stops after the current micro-batch; the same command resumes.
+    Ctrl-C or SIGTERM stops after the commit in progress; the same command resumes with the images that are left.
 
     Example: pomona ingest ~/Pictures/fruits ./lake --once
     """
@@ -142,7 +152,7 @@ def ingest(
         remove_limit=remove_limit,
         retry_timeout=retry_timeout if patience is None else patience,
         max_pixels=max_pixels,
-        one_by_one_above=one_by_one_above,
+        max_prefetch_bytes=max_prefetch_bytes,
         max_cpu_seconds=max_cpu_seconds,
         max_failure_rate=max_failure_rate,
         include=include or (),

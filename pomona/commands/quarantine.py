@@ -68,12 +68,12 @@ def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
         return
     suffix = f" for the reason {reason}" if reason else ""
     others = result.get("other_sources") or 0
-    if not result["tried"] + result["missing_in_source"] + others:
+    if not result["retried"] + result["missing_in_source"] + others:
         console.print(f"no image is in quarantine{suffix}")
         return
     reasons = ", ".join(f"{count} {name}" for name, count in sorted(result["reasons"].items()))
     console.print(
-        f"{result['tried']:,} images processed again: {result['featurized']:,} featurized, "
+        f"{result['retried']:,} images processed again: {result['featurized']:,} featurized, "
         f"{result['quarantined']:,} still in quarantine" + (f" ({reasons})" if reasons else "")
     )
     if result["changing"]:

@@ -11,6 +11,8 @@ from pomona.options import Json, LakeArgument
 def stop(lake: LakeArgument, as_json: Json = False) -> None:
     """Stop the process that writes LAKE, and wait for it.
 
+    It waits up to 10 minutes.
+
     Example: pomona stop ./lake
     """
     from pomona.output.console import Console

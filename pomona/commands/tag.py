@@ -27,6 +27,8 @@ def tag(
 ) -> None:
     """Create, move, delete or list tags of versions.
 
+    Without --as-of, the tag points to the latest version.
+
     Example: pomona tag ./lake march --as-of 2026-03-31T18:00Z
     """
     if name is None and (as_of or force or delete):
@@ -63,7 +65,7 @@ def tag(
             console.print(
                 f"the tables now keep removed files for {kept:,} days, so that VACUUM keeps this version"
             )
-        does = "no longer points to" if delete else "points to"
-        console.print(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")
+        subject = f"deleted tag {name}, which pointed" if delete else f"tag {name} points"
+        console.print(f"{subject} to version {rows[0]['version']} of {rows[0]['committed']}")
     if note := tags.retention_note(lake):
         console.print(note)

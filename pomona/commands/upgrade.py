@@ -29,7 +29,7 @@ def upgrade(lake: LakeArgument, glue_database: GlueDatabase = None, as_json: Jso
         console.print_json({"lake": root, "format": FORMAT, "steps": steps})
     elif steps:
         for step in steps:
-            console.print(f"added {step}")
+            console.print(f"done: {step}")
         console.print(f"{root} has format {FORMAT}; no row was changed")
     else:
         console.print(f"{root} has format {FORMAT} already: nothing to do")

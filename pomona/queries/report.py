@@ -35,7 +35,7 @@ def find_report(location: str, refit_id: str | None = None) -> ReportFile:
     refits = {refit.refit_id: refit for refit in require_refits(lake)}
     if refit_id is not None and refit_id not in refits:
         raise UsageError(
-            f"{refit_id}: no such refit in {lake.root}: `pomona history` lists the refits"
+            f"{refit_id}: no such refit in {lake.root}: `pomona history {lake.root}` lists the refits"
         )
     refit = refits[refit_id or list(refits)[-1]]
     with translate_read_errors():

@@ -65,7 +65,9 @@ def delete_tag(location: str, name: str) -> JsonObject:
     with translate_read_errors():
         existing = find_tag(lake, name)
         if existing is None:
-            raise UsageError(f"{lake.root} has no tag {name}: `pomona tag` lists the tags")
+            raise UsageError(
+                f"{lake.root} has no tag {name}: `pomona tag {lake.root}` lists the tags"
+            )
         tags.delete_tag(lake, name)
         return _tag_json(existing)
 
@@ -84,8 +86,8 @@ def retention_note(location: str) -> str | None:
         return None
     days = math.ceil(needed / timedelta(days=1))
     unit = "day" if days == 1 else "days"
-    note = f"VACUUM must keep removed files for at least {days:,} {unit}, the age of the oldest tag"
-    retention = f"the tables are set to {configured / timedelta(days=1):,g}"
+    note = f"VACUUM must keep removed files for at least {days:,} {unit}, the age of the oldest tagged version"
+    retention = f"the tables are set to {configured / timedelta(days=1):,g} days"
     if configured >= needed:
         return f"{note}; {retention}"
     return f"{note}, but {retention}: create one of the tags again to extend it, or tagged versions are lost"

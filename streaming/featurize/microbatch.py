@@ -152,8 +152,8 @@ class MicroBatch:
                 computed.release()
         if any(table.is_complete is False for table in tables):
             log.warning(
-                "the tables got other rows than were computed: an executor was probably lost, and its images had "
-                "another outcome when they were processed again; the next sweep or run looks up these %s images",
+                "the committed rows differ from the computed ones, probably because an executor was lost and its tasks "
+                "ran again with another result: the next sweep or run looks up these %s images",
                 f"{len(written):,}",
             )
         complete = all(table.is_complete for table in tables)

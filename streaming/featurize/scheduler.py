@@ -90,7 +90,7 @@ class PartScheduler:
 
         Raises
         ------
-        Stopped
+        StopRequested
             After the running commits, if images are left.
         FailureRateExceeded
             If too many images of a part, and of those before it, have failed.

@@ -19,7 +19,7 @@ from streaming.errors import PlatformError
 from streaming.images.decode import DecodedImage, DecodeSettings, UndecodableImage, decode
 from streaming.images.decoder_warnings import collect_warnings
 from streaming.images.fetch import (
-    ONE_BY_ONE_ABOVE,
+    MAX_PREFETCH_BYTES,
     FetchedImage,
     is_recently_modified,
     prefetch_images,
@@ -74,7 +74,7 @@ class Featurizer:
         Bytes of the model in the engine's format.
     decode_settings : DecodeSettings
         Size, scaling and limits.
-    one_by_one_above : int
+    max_prefetch_bytes : int
         Bytes of files in memory at a time; a longer file is read alone.
     device : str
         ``cpu``, or ``cuda`` for the GPU assigned to the task.
@@ -92,7 +92,7 @@ class Featurizer:
     engine: str
     model: BroadcastModel
     decode_settings: DecodeSettings
-    one_by_one_above: int = ONE_BY_ONE_ABOVE
+    max_prefetch_bytes: int = MAX_PREFETCH_BYTES
     device: str = "cpu"
     settle: float = 0.0
     max_cpu_seconds: float = MAX_CPU_SECONDS
@@ -129,7 +129,7 @@ class Featurizer:
         files = prefetch_images(
             (file for file, _ in tasks),
             self.decode_settings.max_bytes,
-            self.one_by_one_above,
+            self.max_prefetch_bytes,
             self.retry_timeout,
             self.boundaries,
         )

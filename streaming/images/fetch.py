@@ -28,7 +28,7 @@ _MAX_CONSECUTIVE_UNREAD = 3
 THREADS_LOCAL = 1
 THREADS_S3 = 8
 #: Limit in bytes of the files that a worker keeps in memory. A longer file is read alone, without prefetching others.
-ONE_BY_ONE_ABOVE = 32 * 2**20
+MAX_PREFETCH_BYTES = 32 * 2**20
 # Seconds by which the clock of a file server may be ahead, as for Kerberos.
 _MAX_CLOCK_SKEW = 300.0
 
@@ -115,7 +115,7 @@ def _is_listed(path: str) -> bool:
 def prefetch_images(
     files: Iterable[StoredFile],
     max_bytes: int,
-    one_by_one_above: int = ONE_BY_ONE_ABOVE,
+    max_prefetch_bytes: int = MAX_PREFETCH_BYTES,
     retry_timeout: float = RETRY_TIMEOUT,
     boundaries: Sequence[str] = (),
 ) -> Iterator[FetchedImage]:
@@ -127,7 +127,7 @@ def prefetch_images(
         As listed.
     max_bytes : int
         Longer files are not read.
-    one_by_one_above : int
+    max_prefetch_bytes : int
         Limit in bytes of the files in memory, including the one yielded last. A longer file is read alone: after
         the previous file was consumed, and before the next one is requested.
     retry_timeout : float
@@ -161,10 +161,10 @@ def prefetch_images(
     bytes_in_memory = 0
     with ThreadPoolExecutor(THREADS_S3) as pool:
         for file in files:
-            max_prefetch = THREADS_S3 if is_s3(file.path) else THREADS_LOCAL
+            max_files = THREADS_S3 if is_s3(file.path) else THREADS_LOCAL
             length = file.length if file.length <= max_bytes else 0
             while queue and (
-                len(queue) > max_prefetch or bytes_in_memory + length > one_by_one_above
+                len(queue) > max_files or bytes_in_memory + length > max_prefetch_bytes
             ):
                 yield checked(queue[0][1].result())
                 bytes_in_memory -= queue.popleft()[0]

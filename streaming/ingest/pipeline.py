@@ -62,9 +62,9 @@ def ingest(
     settings : IngestSettings, optional
         None means `IngestSettings()`, which runs until a stop is requested.
     on_batch : callable, optional
-        Called after each micro-batch with its result and the summary so far.
+        Called after each commit, of a micro-batch or of a part of a long one, with its result and the summary so far.
     stop_event : threading.Event, optional
-        Set it to stop after the current micro-batch, as SIGINT and SIGTERM do.
+        Set it to stop after the commit in progress, as SIGINT and SIGTERM do.
     on_stage : callable, optional
         Called at each change of the `Stage`, also from other threads, with the number of images of the source that
         are in the lake.
@@ -188,9 +188,9 @@ def open_microbatch(
                 model=spark.sparkContext.broadcast(model.content),
                 decode_settings=model.info.decode_settings(
                     max_pixels=settings.max_pixels,
-                    memory_headroom=MEMORY_HEADROOM + settings.one_by_one_above,
+                    memory_headroom=MEMORY_HEADROOM + settings.max_prefetch_bytes,
                 ),
-                one_by_one_above=settings.one_by_one_above,
+                max_prefetch_bytes=settings.max_prefetch_bytes,
                 device=settings.device,
                 settle=settings.settle,
                 max_cpu_seconds=settings.max_cpu_seconds,

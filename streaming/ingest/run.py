@@ -379,7 +379,7 @@ class StreamingRun:
         return not self._settings.once and not self._stop_event.is_set()
 
     def _stop_query(self, query: StreamingQuery | None) -> None:
-        """Stop after the current micro-batch and its commit; `query.stop()` alone would interrupt it."""
+        """Stop after the commit in progress; `query.stop()` alone would interrupt it."""
         self._ending = True
         if self._stop_event.is_set() and self._processing.locked():
             self._report(Stage.STOP)

@@ -16,7 +16,7 @@ from streaming.featurize.failure_rate import MAX_FAILURE_RATE
 from streaming.featurize.results import BatchResult
 from streaming.images.decode import DecodeSettings
 from streaming.images.decoder_warnings import WarningCounts
-from streaming.images.fetch import ONE_BY_ONE_ABOVE
+from streaming.images.fetch import MAX_PREFETCH_BYTES
 from streaming.images.resource_limits import MAX_CPU_SECONDS
 from streaming.maintenance.missing_images import DEFAULT_REMOVE_LIMIT
 from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, supported_backends
@@ -74,7 +74,7 @@ class IngestSettings:
         Seconds for which failed reads are retried; then the micro-batch fails.
     max_pixels : int
         Maximum width x height to decode; larger images are quarantined.
-    one_by_one_above : int
+    max_prefetch_bytes : int
         Length in bytes above which a worker reads a file alone, without prefetching others.
     max_cpu_seconds : float
         CPU time for decoding one image; more kills the worker, and the image is quarantined.
@@ -118,7 +118,7 @@ class IngestSettings:
     remove_limit: float = DEFAULT_REMOVE_LIMIT
     retry_timeout: float = RETRY_TIMEOUT
     max_pixels: int = DecodeSettings.max_pixels
-    one_by_one_above: int = ONE_BY_ONE_ABOVE
+    max_prefetch_bytes: int = MAX_PREFETCH_BYTES
     max_cpu_seconds: float = MAX_CPU_SECONDS
     max_failure_rate: float = MAX_FAILURE_RATE
     include: Sequence[str] = ()
@@ -148,7 +148,7 @@ class IngestSettings:
         for name, minimum in (
             ("max_files_per_trigger", 1),
             ("max_pixels", 1),
-            ("one_by_one_above", 1),
+            ("max_prefetch_bytes", 1),
             ("sweep_every", 1),
             ("trigger", 0),
             ("settle", 0),
@@ -196,7 +196,7 @@ class IngestSummary:
     removed, skipped_deletions : int
         Rows of deleted images: deleted, and kept for safety.
     batches : int
-        Micro-batches that wrote something.
+        Commits that wrote rows: micro-batches, and parts of long ones.
     retries : Counter
         Retried operations: ``reads`` of images, ``listings`` and other requests of the driver, ``tables`` (Spark's
         requests to S3).
@@ -282,7 +282,7 @@ class Stage(StrEnum):
     LIST = "listing the source"
     PROCESS = "processing images"
     WATCH = "watching"
-    STOP = "stopping after the current micro-batch"
+    STOP = "stopping after the commit in progress"
 
 
 #: Called at each change of the stage with the number of images of the source that are in the lake.

@@ -86,5 +86,5 @@ def lease_conflict(lake: Lake, holder: Holder | None, remedy: str) -> LeaseError
     """Return the error for a process that finds the lease taken."""
     return LeaseError(
         f"{lake.root} is being written by {holder or 'another process'}: {remedy}, or "
-        "stop it with `pomona stop`"
+        f"stop it with `pomona stop {lake.root}`"
     )

@@ -37,7 +37,7 @@ _ERROR = {"error": Optional(str), "error_type": Optional(str)}
 #: The shapes of the results, by kind of request.
 _RESULTS: dict[str, Schema] = {
     "retry": dict.fromkeys(
-        ("tried", "featurized", "quarantined", "changing", "missing_in_source"), int
+        ("retried", "featurized", "quarantined", "changing", "missing_in_source"), int
     )
     | {"reasons": Values(int), "other_sources": Optional(int)},
     "forget": {name: [str] for name in ("features", "quarantine", "unknown", "existing")},

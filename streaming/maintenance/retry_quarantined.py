@@ -55,7 +55,7 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
             if result.unread:
                 raise TransientError(result.unread[0])
     return {
-        "tried": len(files) - outcomes[Outcome.DELETED],
+        "retried": len(files) - outcomes[Outcome.DELETED],
         "featurized": outcomes[Outcome.FEATURES],
         "quarantined": outcomes[Outcome.QUARANTINE],
         "reasons": dict(reasons),

@@ -1,4 +1,4 @@
-"""Tests for `streaming.signals`: Ctrl-C stops an ingestion after the current micro-batch; SIGTERM: test_pipeline.py."""
+"""Tests for `streaming.signals`: Ctrl-C stops an ingestion after the commit in progress; SIGTERM: test_pipeline.py."""
 
 from __future__ import annotations
 

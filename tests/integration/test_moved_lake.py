@@ -42,7 +42,7 @@ def test_moved_lake_is_continued_by_every_command(
     second = refit(lake.root, options).row
     assert (second.rows, second.statistics_from) == (10, first.refit_id)
     put(source / "Fig" / "bad.jpg", jpeg(98))
-    assert pomona("quarantine", lake.root, "--retry", "--json").json["tried"] == 1
+    assert pomona("quarantine", lake.root, "--retry", "--json").json["retried"] == 1
     names = [f"Fig/{number}.jpg" for number in range(6)]
     names += [f"Kiwi/{number}.jpg" for number in range(6, 9)]
     assert sorted(below(source, lake.features)) == sorted([*names, "Fig/bad.jpg", "Fig/new.jpg"])

@@ -191,7 +191,7 @@ def test_nodes_keep_up_with_new_images() -> None:
 def test_estimate_without_price_table_has_no_cost(pomona: Command) -> None:
     done = pomona("cloud", "estimate", "--images", "10e6", "--a-day", "1e6")
     assert (done.status, done.err) == (0, "")
-    assert "no cost: --prices names a price table" in done.out
+    assert "no cost: specify a price table with --prices" in done.out
     assert "per month: nodes" not in done.out
     assert "cost" not in pomona("cloud", "estimate", "--images", "5", "--json").json
 

@@ -464,7 +464,7 @@ def test_invalid_estimate_option_is_rejected_before_requests(
     for arguments, message in {
         "--core 4 --images many": "--images many: give a whole number, such as 10e6",
         "--core 4 --prices prices.toml": "--prices prices.toml: give --images or --a-day with it",
-        "--core 4 --images 1 --prices none.toml": "none.toml: no such file or directory; --prices",
+        "--core 4 --images 1 --prices none.toml": "none.toml: no such file or directory; specify a price table",
         "--core 4 --images 1 --prices prices.toml": "ec2_hour is missing; enter a price",
         "--instance-type m5.metal --images 1": "m5.metal: the number of cores cannot be derived",
     }.items():

@@ -244,23 +244,23 @@ def test_invalid_key_file_is_rejected(
     for content, remedy in (
         (
             asyncssh.read_private_key(str(node.key)).export_public_key(),
-            "is not a private key: --key",
+            "is not a private key: specify the private key",
         ),
         (b"PuTTY-User-Key-File-3: ssh-ed25519", "is a PuTTY key: puttygen"),
-        (b"", "is not a private key: --key"),
+        (b"", "is not a private key: specify the private key"),
     ):
         key.write_bytes(content)
         key.chmod(0o600)
         assert remedy in pomona(*arguments(node), "--key", key).error_line
     assert (
-        "no such file or directory: --key"
+        "no such file or directory: specify another with --key"
         in pomona(*arguments(node), "--key", tmp_path / "no").error_line
     )
     assert "is a directory" in pomona(*arguments(node), "--key", tmp_path).error_line
     monkeypatch.setenv("HOME", str(tmp_path))
     without_key = [one for one in arguments(node, "--check") if one not in ("--key", node.key)]
     error = pomona(*without_key).error_line
-    assert f"{tmp_path}/.ssh/mine.pem and {tmp_path}/.ssh/mine do not exist: --key" in error
+    assert f"{tmp_path}/.ssh/mine.pem and {tmp_path}/.ssh/mine do not exist: specify" in error
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "mine.pem").write_bytes(node.key.read_bytes())
     (tmp_path / ".ssh" / "mine.pem").chmod(0o600)

@@ -125,7 +125,7 @@ def test_up_deploys_the_stack_the_cluster_and_the_schedule(
     done = pomona("cloud", "up", "--yes")
     assert (done.status, done.err) == (0, "")
     assert re.search(r"^cluster: j-[A-Z0-9]{13}$", done.out, re.MULTILINE)
-    assert f"next: aws s3 sync ./fruits s3://fruits-data-{ACCOUNT}/images/" in done.out
+    assert f"next: aws s3 sync YOUR_IMAGES s3://fruits-data-{ACCOUNT}/images/" in done.out
     assert stacks(account) == {"fruits-long-lived": "UPDATE_COMPLETE"}  # created, then the schedule
     deployed = account.contents()
     assert deployed["cluster"]["Cluster"]["Name"] == "fruits"

@@ -99,7 +99,7 @@ def test_commands_compare_and_repair_a_lake(existing_lake: Lake, pomona: Command
         "forget", "lake", "fruits/Fig/bad.jpg", "fruits/Fig/1.jpg", "x.jpg"
     ).out.splitlines()
     assert output == [
-        "2 images deleted: 1 rows of features, 1 of quarantine; earlier versions of the tables keep them",
+        "2 images deleted from the lake: 1 rows of features, 1 of quarantine; earlier versions of the tables keep them",
         "not in the lake:",
         f"    {Path('x.jpg').absolute()}",
         "still in the source, so that the next sweep processes them again:",
@@ -174,7 +174,7 @@ def test_running_stream_executes_requests_between_micro_batches(
                 assert not end.done(), end.result()
             put(fruits / "Fig" / "bad.jpg", jpeg(9))
             output = pomona("quarantine", "lake", "--retry", "--json").json
-            assert (output["tried"], output["featurized"], output["quarantined"]) == (3, 1, 2)
+            assert (output["retried"], output["featurized"], output["quarantined"]) == (3, 1, 2)
             assert below(fruits, existing_lake.quarantine) == ["Fig/empty.jpg", "Fig/none.jpg"]
             (fruits / "Fig" / "1.jpg").unlink()
             found = pomona("forget", "lake", "fruits/Fig/1.jpg", "fruits/Fig/2.jpg", "--json").json

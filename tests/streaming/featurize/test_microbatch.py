@@ -282,7 +282,7 @@ def test_rows_that_a_lost_executor_changed_are_processed_again(
     computed.release()
     (tmp_path / "Fig" / "replaced.jpg").unlink()
     micro.commit(computed)
-    assert "an executor was probably lost" in caplog.text
+    assert "probably because an executor was lost" in caplog.text
     files = [files[0], put(tmp_path / "Fig" / "replaced.jpg", jpeg(3))]
     assert set(micro.image_index.new_or_changed(files)) == set(files)
     result = process(micro, files)

@@ -145,7 +145,7 @@ def test_worker_frees_image_before_it_reads_next_one(
         "",
         None,
         DecodeSettings(),
-        one_by_one_above=len(content) - 1,  # type: ignore[arg-type]
+        max_prefetch_bytes=len(content) - 1,  # type: ignore[arg-type]
     )
     assert sum(batch.num_rows for batch in worker([(file, 1) for file in storage.files()])) == 5
     assert storage.peak == len(content)

@@ -69,7 +69,7 @@ def test_second_process_gets_error_with_owner_that_runs_or_is_paused(
             pass
         assert str(error.value) == (
             f"{lake.root} is being written by {owner}: wait until it has ended, or stop it with "
-            "`pomona stop`"
+            f"`pomona stop {lake.root}`"
         )
         assert str(lease_owner(lake)) == owner
         os.kill(other.pid, signal.SIGSTOP)

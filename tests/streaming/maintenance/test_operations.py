@@ -108,4 +108,4 @@ def test_retry_processes_no_file_outside_of_the_source(tmp_path: Path) -> None:
     }
     deltalake.write_deltalake(context.lake.quarantine.removeprefix("file:"), pa.table(rows))
     result = execute(context, Request("retry", {"reason": None}))
-    assert (result["tried"], result["other_sources"]) == (0, 3)
+    assert (result["retried"], result["other_sources"]) == (0, 3)

@@ -56,14 +56,14 @@ def test_denied_image_is_featurized_once_access_is_allowed(
     assert (denied["reason"], denied["attempts"]) == ("access_denied", 1)
     assert "access denied" in denied["detail"]
 
-    unchanged = {"tried": 1, "featurized": 0, "quarantined": 1, "reasons": {"access_denied": 1}}
+    unchanged = {"retried": 1, "featurized": 0, "quarantined": 1, "reasons": {"access_denied": 1}}
     assert retry(context, {"reason": "access_denied"}).items() >= unchanged.items()
     assert rows_by_name(lake.quarantine)["1.jpg"]["attempts"] == 2
     assert rows_by_name(lake.quarantine)["bad.jpg"]["attempts"] == 1
 
     s3.delete_bucket_policy(Bucket=bucket)
     result = retry(context, {"reason": None})
-    assert (result["tried"], result["featurized"], result["quarantined"]) == (2, 1, 1)
+    assert (result["retried"], result["featurized"], result["quarantined"]) == (2, 1, 1)
     assert rows_by_name(lake.features).keys() == {"0.jpg", "1.jpg", "2.jpg"}
     assert {name: row["attempts"] for name, row in rows_by_name(lake.quarantine).items()} == {
         "bad.jpg": 2
@@ -95,7 +95,7 @@ def test_retry_keeps_rows_of_deleted_images_and_uses_current_content(
     put(tmp_path / "Fig" / "repaired.jpg", jpeg(1))
     result = retry(context, {"reason": None})
     assert result == {
-        "tried": 2,
+        "retried": 2,
         "featurized": 1,
         "quarantined": 1,
         "reasons": {"truncated": 1},
@@ -105,7 +105,7 @@ def test_retry_keeps_rows_of_deleted_images_and_uses_current_content(
     }
     assert rows_by_name(context.lake.features).keys() == {"repaired.jpg"}
     assert rows_by_name(context.lake.quarantine).keys() == {"bad.jpg", "deleted.jpg"}
-    assert retry(context, {"reason": "empty"})["tried"] == 0
+    assert retry(context, {"reason": "empty"})["retried"] == 0
 
 
 class Killed(BaseException):

@@ -94,7 +94,7 @@ def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
         assert "is being written by process" in pomona("upgrade", old.root).error_line
     upgraded = pomona("upgrade", old.root)
     assert upgraded.status == 0, upgraded.err
-    assert "added quarantine: constraint known_reason" in upgraded.out
+    assert "done: quarantine: constraint known_reason" in upgraded.out
     new = Lake.at(str(new_lake()))
     for name in TABLES:
         assert table_schema(old, name) == table_schema(new, name)
