@@ -80,6 +80,9 @@ _COMMON = {
     # By default SQL gives its Python workers an environment variable that those of an RDD lack. A refit uses both, and
     # would start all workers twice.
     "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
+    # PySpark broadcasts larger functions, such as those with the file names of a large part, and keeps a file for each
+    # until the session ends. Smaller ones are in the tasks' binary, which Spark removes after use.
+    "spark.broadcast.UDFCompressionThreshold": "1g",
 }
 # Listing on S3 waits for a request per file: use all cores, not only the driver.
 _S3 = {

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark import cloudpickle
-from pyspark.sql import Row
+from pyspark.sql import Row, SparkSession
 
 from streaming.engines import gpu
 from streaming.errors import PlatformError
@@ -199,3 +199,12 @@ def test_task_unpickles_only_its_own_images(monkeypatch: pytest.MonkeyPatch) -> 
     run = pickle.loads(pickled)
     assert list(run([ids])) == tasks[1::3]
     assert unpickled == [file for file, _ in tasks[1::3]]
+
+
+@pytest.mark.spark
+def test_file_names_of_a_large_part_leave_no_file_behind(spark: SparkSession) -> None:
+    folder = Path(spark.sparkContext._temp_dir)  # type: ignore[attr-defined]
+    before = set(folder.rglob("*"))
+    tasks = [(StoredFile(f"file:/{number:0100000}.jpg", 1, 0), 1) for number in range(20)]
+    assert not featurize_partitions(spark, lambda _tasks: iter(()), tasks, 2).collect()
+    assert set(folder.rglob("*")) == before
