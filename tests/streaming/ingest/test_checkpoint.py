@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +147,24 @@ def test_find_damage_names_damaged_file(
         if content is not None:
             put(local_path(lake.checkpoint) / name, content)
     assert find_damage(lake, RuntimeError("Read timed out")) == damage
+
+
+@pytest.mark.parametrize(("cut", "damage"), [(0, None), (5, "sources/0/9.compact is incomplete")])
+def test_large_entry_of_a_source_is_not_read_in_full(
+    cut: int, damage: str | None, tmp_path: Path
+) -> None:
+    lake = Lake.at(str(tmp_path))
+    line = b'\n{"path":"file:///images/0123456789.jpg"}'
+    content = b"v1" + line * 500_000
+    compact = {"sources/0/9.compact": content[: len(content) - cut]}
+    for name, each in (COMPLETE | compact).items():
+        put(local_path(lake.checkpoint) / name, each)
+    tracemalloc.start()
+    try:
+        assert find_damage(lake, RuntimeError("Read timed out")) == damage
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
