@@ -91,13 +91,15 @@ def reconcile(
             "rewritten": result.get("rewritten", []),
         }
         repaired = submit_request(console, lake, "reconcile", arguments)
-        result = repaired | {"unread": result.get("unread", [])}
+        unread = result.get("unread", [])
+        counts = repaired["counts"] | {"unread": len(unread)}
+        result = repaired | {"unread": unread, "counts": counts}
     if as_json:
         console.print_json(result)
         return
     console.print(
         f"{result['listed']:,} images of {images.root}: {result['in_lake']:,} in the lake, "
-        f"{len(result['missing']):,} missing; {result['rows']:,} rows of this source in the lake"
+        f"{result['counts']['missing']:,} missing; {result['rows']:,} rows of this source in the lake"
     )
     for key, text in (
         ("missing", "missing: in neither table"),
@@ -107,9 +109,10 @@ def reconcile(
         ("unread", "not read"),
     ):
         if result[key]:
-            print_paths(console, f"{len(result[key]):,} {text}", result[key])
+            count = result["counts"][key]
+            print_paths(console, f"{count:,} {text}", result[key], count)
     differences = sum(
-        len(result[key]) for key in ("missing", "changed", "rewritten", "missing_in_source")
+        result["counts"][key] for key in ("missing", "changed", "rewritten", "missing_in_source")
     )
     if result["unlisted"]:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in result["unlisted"].items())

@@ -25,8 +25,10 @@ def submit_request(
         return result
 
 
-def print_paths(console: Console, heading: str, paths: Sequence[str]) -> None:
-    """Print a heading and the first paths below it; nothing if there are none."""
+def print_paths(
+    console: Console, heading: str, paths: Sequence[str], total: int | None = None
+) -> None:
+    """Print a heading and the first of `total` paths, by default all of `paths`; nothing if there are none."""
     from pomona.output.console import MAX_LISTED
 
     if not paths:
@@ -35,4 +37,5 @@ def print_paths(console: Console, heading: str, paths: Sequence[str]) -> None:
     for path in paths[:MAX_LISTED]:
         console.print(f"    {path}")
     if paths[MAX_LISTED:]:
-        console.print(f"    and {len(paths) - MAX_LISTED:,} more (--json shows all)")
+        shown = "all" if total in (None, len(paths)) else f"{len(paths):,}"
+        console.print(f"    and {(total or len(paths)) - MAX_LISTED:,} more (--json shows {shown})")

@@ -19,6 +19,7 @@ from streaming.errors import FailureRateExceeded
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult, ComputedPart
+from streaming.featurize.stopping import StopRequested
 from streaming.storage.interface import StoredFile, unique_paths
 
 # A core that has finished its tasks of one part starts with the next part; a GPU is used by one process at a time.
@@ -27,10 +28,6 @@ _CONCURRENT_PARTS = {"cpu": 2, "cuda": 1}
 _MIN_PART_DIVISOR = 4
 _POLL = 0.1  # seconds between two checks of the stop flag
 _TAG = "pomona-featurizing"  # on all jobs that compute features
-
-
-class StopRequested(Exception):
-    """A stop was requested before all images were processed; the rest is delivered again."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from streaming.errors import PomonaError
-from streaming.featurize.scheduler import StopRequested
+from streaming.featurize.stopping import StopRequested
 from streaming.lease.holder import Lease
 from streaming.maintenance.context import OperationContext
 from streaming.maintenance.operations import execute_and_answer

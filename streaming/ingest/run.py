@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -19,7 +19,8 @@ from streaming.errors import PomonaError
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
-from streaming.featurize.scheduler import PartScheduler, StopRequested
+from streaming.featurize.scheduler import PartScheduler
+from streaming.featurize.stopping import StopRequested
 from streaming.ingest.checkpoint import discard_unusable_checkpoint, remove_checkpoint
 from streaming.ingest.cloudwatch import publishing_metrics
 from streaming.ingest.discovery import choose_discovery
@@ -176,7 +177,18 @@ class StreamingRun:
             lambda: self._batch,
             lambda _, files: self._process(files),
             self._batch.image_index,
+            stream_continues=self._release_processing,
+            stopped=self._is_stopping,
         )
+
+    @contextmanager
+    def _release_processing(self) -> Iterator[None]:
+        """Release the lock of the micro-batches, which a request holds, while the block runs."""
+        self._processing.release()
+        try:
+            yield
+        finally:
+            self._processing.acquire()
 
     def _report(self, stage: Stage) -> None:
         """Report a stage if it has changed, or if there were micro-batches since."""

@@ -11,7 +11,7 @@ from threading import Lock
 
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
-from streaming.featurize.scheduler import StopRequested
+from streaming.featurize.stopping import StopRequested, until_stopped
 from streaming.ingest.settings import IngestSettings, IngestSummary
 from streaming.maintenance.mirror import mirror
 from streaming.maintenance.missing_images import ListingSnapshot
@@ -92,16 +92,8 @@ class Sweeper:
                 self._summary.waiting = max(self._summary.waiting, waiting)
 
     def _list(self) -> Iterator[StoredFile]:
-        """List the images, up to a stop.
-
-        Raises
-        ------
-        StopRequested
-        """
-        for image in self._source.images():
-            if self._stopped():
-                raise StopRequested
-            yield image
+        """List the images, up to a stop, which raises StopRequested."""
+        return until_stopped(self._source.images(), self._stopped)
 
     def _process_chunk(self, found: Sequence[StoredFile]) -> int:
         """Process those of the images that the stream has not processed since; return how many still wait."""

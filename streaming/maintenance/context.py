@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,6 +38,10 @@ class OperationContext:
         The stream's index of the lake; None if no stream is running.
     other_sources : sequence of str
         Other sources of the lake that may be read. A stream reads only its own.
+    stream_continues : callable
+        Returns a context in which the stream may process micro-batches. Otherwise the operation is the only writer.
+    stopped : callable
+        Returns whether a stop of the stream was requested.
     """
 
     lake: Lake
@@ -46,6 +51,8 @@ class OperationContext:
     process_files: Callable[[MicroBatch, Sequence[StoredFile]], Sequence[BatchResult]]
     image_index: ImageIndex | None = None
     other_sources: Sequence[str] = ()
+    stream_continues: Callable[[], AbstractContextManager[None]] = nullcontext
+    stopped: Callable[[], bool] = lambda: False
 
     def is_own(self, path: str) -> bool:
         """Return whether an image is below a source that this process may read; a row may name any file."""

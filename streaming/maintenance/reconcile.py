@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import numpy as np
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
 from streaming.errors import UsageError
+from streaming.featurize.stopping import until_stopped
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import THREADS_S3, fetch_image
 from streaming.lake.image_index import (
@@ -40,6 +41,10 @@ from streaming.storage.interface import StoredFile, TransientError
 
 if TYPE_CHECKING:
     from streaming.maintenance.context import OperationContext
+
+
+# Paths of each kind in the answer to a request. A larger document would be rejected.
+_MAX_PATHS = 10_000
 
 
 @dataclass(frozen=True)
@@ -72,28 +77,39 @@ class Comparison:
     missing_in_source: DeletedImages
     counts: ListingCounts
 
-    def as_json(self) -> dict[str, JSON]:
+    def as_json(self, max_paths: int | None = None) -> dict[str, JSON]:
         """Return counts and paths: ``listed`` = ``in_lake`` + the number of ``missing`` images.
 
         ``backlog`` is the number of ``missing`` and ``changed`` images, which the next run would process. ``rows`` is
-        the number of rows of this source in the lake, with those of deleted images.
+        the number of rows of this source in the lake, with those of deleted images. ``counts`` are the lengths of the
+        lists, of which only the first `max_paths` items are returned.
         """
-        return {
-            "listed": self.listed,
-            "in_lake": self.listed - len(self.missing),
-            "backlog": len(self.missing) + len(self.changed),
-            "rows": self.missing_in_source.rows,
+        lists = {
             "missing": [file.path for file in self.missing],
             "changed": [file.path for file in self.changed],
             "rewritten": [file.path for file in self.rewritten],
             "missing_in_source": self.missing_in_source.paths,
             "unread": self.unread,
+        }
+        return {
+            "listed": self.listed,
+            "in_lake": self.listed - len(self.missing),
+            "backlog": len(self.missing) + len(self.changed),
+            "rows": self.missing_in_source.rows,
+            "counts": {name: len(items) for name, items in lists.items()},
+            **{name: items[:max_paths] for name, items in lists.items()},
             **self.counts.as_json(),
         }
 
 
 def compare(
-    lake: Lake, source: Source, index: ImageIndex, *, hashes: bool, limit: float
+    lake: Lake,
+    source: Source,
+    index: ImageIndex,
+    *,
+    hashes: bool,
+    limit: float,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Comparison:
     """Compare a listing of the source with the tables, optionally with the hashes of the images' contents.
 
@@ -107,15 +123,20 @@ def compare(
         Read every image and compare its hash.
     limit : float
         See `streaming.maintenance.missing_images.find_deleted_images`.
+    stopped : callable
+        Once it returns True, the listing ends.
 
     Raises
     ------
     TransientError, FileNotFoundError, PermissionError
         If the source cannot be listed completely.
+    StopRequested
+        If the listing was ended.
     """
     snapshot = ListingSnapshot()
     missing, changed = list[StoredFile](), list[StoredFile]()
-    for file, in_lake in index.backlog(snapshot.record(source.images())):
+    images = until_stopped(source.images(), stopped)
+    for file, in_lake in index.backlog(snapshot.record(images)):
         (changed if in_lake else missing).append(file)
     rewritten, unread = _find_rewritten(lake, source, snapshot) if hashes else ([], [])
     return Comparison(
@@ -143,8 +164,8 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
     Returns
     -------
     dict
-        As `Comparison.as_json`, and ``featurized``, ``quarantined``, ``changing``, ``removed`` and
-        ``skip_reason``.
+        As `Comparison.as_json` with at most `_MAX_PATHS` paths of each kind, and ``featurized``,
+        ``quarantined``, ``changing``, ``removed`` and ``skip_reason``.
 
     Raises
     ------
@@ -167,7 +188,17 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
     # The permission to read outside of the source is that of the process that reads, not that of the request.
     may_follow = context.source.selection.follow_links
     source = Source(root, replace(selection, follow_links=selection.follow_links and may_follow))
-    comparison = compare(context.lake, source, batch.image_index, hashes=False, limit=limit)
+    # A listing of 10 million objects takes half an hour. What the stream commits meanwhile is not processed again, and
+    # a row of an image that exists is not deleted.
+    with context.stream_continues():
+        comparison = compare(
+            context.lake,
+            source,
+            batch.image_index,
+            hashes=False,
+            limit=limit,
+            stopped=context.stopped,
+        )
     new = comparison.missing + comparison.changed
     others = set(arguments.get("rewritten") or ()) - {file.path for file in new}
     others = {path for path in others if source.is_image(path)}
@@ -184,7 +215,7 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
                 raise TransientError(result.unread[0])
     removed = [] if comparison.missing_in_source.skip_reason else comparison.missing_in_source.paths
     delete_rows(context.spark, context.lake, batch.image_index, removed, "removed")
-    return comparison.as_json() | {
+    return comparison.as_json(_MAX_PATHS) | {
         "featurized": outcomes[Outcome.FEATURES],
         "quarantined": outcomes[Outcome.QUARANTINE],
         "changing": outcomes[Outcome.CHANGING],

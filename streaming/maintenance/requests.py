@@ -45,7 +45,7 @@ _RESULTS: dict[str, Schema] = {
         ("listed", "in_lake", "rows", "featurized", "quarantined", "changing", "removed"), int
     )
     | {name: [str] for name in ("missing", "changed", "rewritten", "missing_in_source", "unread")}
-    | {"skip_reason": str, "unlisted": Values(int)},
+    | {"skip_reason": str, "unlisted": Values(int), "counts": Values(int)},
     "set_retention": {"tables": [str]},
 }
 

@@ -17,7 +17,8 @@ from pyspark.errors import PySparkException
 from streaming.delta.writer import BatchId
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.results import BatchResult, ComputedPart
-from streaming.featurize.scheduler import PartScheduler, StopRequested
+from streaming.featurize.scheduler import PartScheduler
+from streaming.featurize.stopping import StopRequested
 from streaming.storage.interface import StoredFile
 
 FILES = [StoredFile(f"file:/x/{number}.jpg", 1, 0) for number in range(10)]

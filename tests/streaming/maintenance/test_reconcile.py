@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,21 @@ import boto3
 import pytest
 from pyspark.sql import SparkSession
 
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.results import BatchResult
+from streaming.featurize.stopping import StopRequested
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSummary
 from streaming.lake.layout import Lake
 from streaming.maintenance.context import OperationContext
-from streaming.maintenance.missing_images import ListingSnapshot, find_deleted_images
-from streaming.maintenance.reconcile import compare, reconcile
-from streaming.sources.listing import Source
+from streaming.maintenance.missing_images import (
+    DeletedImages,
+    ListingSnapshot,
+    find_deleted_images,
+)
+from streaming.maintenance.reconcile import Comparison, compare, reconcile
+from streaming.sources.listing import ListingCounts, Source
+from streaming.storage.interface import StoredFile
 from streaming.storage.s3 import S3Storage
 from support.aws.moto_users import create_user, enforce_iam
 from support.lakes.operation_context import ingest_all, open_context
@@ -106,6 +116,61 @@ def test_reconcile_repairs_missing_changed_rewritten_and_deleted_images(
     assert len({row["path"] for row in all_rows}) == len(all_rows) == 8
     again = reconcile(context, {"source": f"file:{source}"})
     assert again.items() >= (consistent | {"removed": 0}).items()
+
+
+def test_stream_continues_while_the_source_is_listed_and_a_stop_ends_the_listing(
+    spark: SparkSession,
+    new_lake: NEW_LAKE,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = tmp_path / "images"
+    put_all(source, photos("Fig", range(3)))
+    context = open_context(spark, new_lake(), str(source))
+    continues, listed, processed = [False], list[bool](), list[bool]()
+
+    @contextmanager
+    def stream_continues() -> Iterator[None]:
+        continues[0] = True
+        yield
+        continues[0] = False
+
+    def images(self: Source, *arguments: Any) -> Iterator[StoredFile]:
+        for image in list_images(self, *arguments):
+            listed.append(continues[0])
+            yield image
+
+    def process(batch: MicroBatch, files: Sequence[StoredFile]) -> Sequence[BatchResult]:
+        processed.append(continues[0])
+        return context.process_files(batch, files)
+
+    list_images = Source.images
+    monkeypatch.setattr(Source, "images", images)
+    request = replace(context, stream_continues=stream_continues, process_files=process)
+    before = versions(context.lake)
+    with pytest.raises(StopRequested):
+        reconcile(replace(request, stopped=lambda: True), {"source": f"file:{source}"})
+    assert (versions(context.lake), len(listed)) == (before, 1)
+
+    assert reconcile(request, {"source": f"file:{source}"})["featurized"] == 3
+    assert (listed, processed) == ([True] * 4, [False])
+
+
+def test_answer_has_all_counts_and_the_first_paths() -> None:
+    files = [StoredFile(f"file:/x/{number}.jpg", 1, 0) for number in range(3)]
+    gone = DeletedImages(["file:/x/8.jpg", "file:/x/9.jpg"], 9)
+    found = Comparison(10, files, files[:1], [], [], gone, ListingCounts())
+    answer = found.as_json(max_paths=1)
+    assert answer["counts"] == {
+        "missing": 3,
+        "changed": 1,
+        "rewritten": 0,
+        "missing_in_source": 2,
+        "unread": 0,
+    }
+    assert (answer["missing"], answer["missing_in_source"]) == (["file:/x/0.jpg"], gone.paths[:1])
+    assert (answer["in_lake"], answer["backlog"]) == (7, 4)
+    assert len(found.as_json()["missing"]) == 3
 
 
 def test_incomplete_empty_or_implausible_listing_removes_nothing(
