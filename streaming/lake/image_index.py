@@ -194,6 +194,15 @@ def hash_states(files: Sequence[StoredFile]) -> Hashes:
     return _hash_files(files)[1]
 
 
+def contains_hashes(known: Hashes, hashes: Hashes) -> NDArray[np.bool_]:
+    """Return for each hash whether it is in the sorted array `known`, by a binary search: O(log n) per hash."""
+    if not known.size:
+        return np.zeros(hashes.shape, np.bool_)
+    positions = np.searchsorted(known, hashes)
+    found: NDArray[np.bool_] = known[np.minimum(positions, known.size - 1)] == hashes
+    return found
+
+
 def _hash_files(files: Sequence[StoredFile]) -> tuple[Hashes, Hashes]:
     paths = np.empty(len(files), object)
     paths[:] = [file.path.encode() for file in files]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
-from streaming.lake.image_index import Hashes, hash_paths, hash_states
+from streaming.lake.image_index import Hashes, contains_hashes, hash_paths, hash_states
 from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import open_storage
@@ -113,7 +113,7 @@ def find_deleted_images(
             paths = paths.filter(pc.starts_with(paths, root.rstrip("/") + "/"))
             rows += len(paths)
             names = paths.to_pylist()
-            unlisted = ~np.isin(hash_paths(names), listed)
+            unlisted = ~contains_hashes(listed, hash_paths(names))
             missing += [names[i] for i in np.flatnonzero(unlisted)]
     with ThreadPoolExecutor(_THREADS) as pool:
         absent = list(pool.map(_is_absent, missing))

@@ -21,6 +21,7 @@ from streaming.lake.image_index import (
     STATE_COLUMNS,
     Hashes,
     ImageIndex,
+    contains_hashes,
     file_of_row,
     hash_states,
 )
@@ -250,7 +251,10 @@ def _find_rewritten(
 
 
 def _unchanged_rows(lake: Lake, states: Hashes) -> Iterator[list[tuple[StoredFile, str]]]:
-    """Yield, in batches, image and content hash of the rows whose length and time are those of the listing."""
+    """Yield, in batches, image and content hash of the rows whose length and time are those of the listing.
+
+    `states` are the sorted hashes of the listing.
+    """
     columns, clause = f"{STATE_COLUMNS}, content_hash", "WHERE content_hash IS NOT NULL"
     for table in (lake.features, lake.quarantine):
         if not is_table(table):
@@ -258,7 +262,7 @@ def _unchanged_rows(lake: Lake, states: Hashes) -> Iterator[list[tuple[StoredFil
         for batch in query(open_table(table), columns, clause):
             rows = batch.to_pylist()
             files = [file_of_row(row) for row in rows]
-            unchanged = np.isin(hash_states(files), states)
+            unchanged = contains_hashes(states, hash_states(files))
             yield [(files[i], rows[i]["content_hash"]) for i in np.flatnonzero(unchanged)]
 
 

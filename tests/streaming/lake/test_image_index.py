@@ -16,7 +16,7 @@ from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
 from streaming.lake import image_index as module
-from streaming.lake.image_index import ImageIndex
+from streaming.lake.image_index import ImageIndex, contains_hashes
 from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile
@@ -164,3 +164,11 @@ def test_exchanged_length_and_time_is_another_state() -> None:
     index.add(files("a", length=5, modified_ms=7))
     other = files("a", length=7, modified_ms=5)
     assert list(index.new_or_changed(other)) == other
+
+
+@pytest.mark.parametrize("known", [[], [7], [0, 3, 3, 9, 2**64 - 1]])
+def test_contains_hashes_is_the_same_as_isin(known: list[int]) -> None:
+    hashes = np.array([3, 0, 9, 10, 2**64 - 1, 7, 3], np.uint64)
+    listed = np.array(known, np.uint64)
+    assert contains_hashes(listed, hashes).tolist() == np.isin(hashes, listed).tolist()
+    assert contains_hashes(listed, hashes[:0]).tolist() == []

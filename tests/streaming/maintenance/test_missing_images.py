@@ -1,0 +1,67 @@
+"""Tests for `streaming.maintenance.missing_images` on large lakes, without Spark."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from streaming.lake.image_index import Hashes, ImageIndex
+from streaming.lake.layout import Lake
+from streaming.maintenance.missing_images import ListingSnapshot
+from streaming.maintenance.reconcile import compare
+from streaming.sources.listing import Source
+from streaming.storage.interface import StoredFile
+from support.lakes.small_lakes import put_all
+
+
+def write_rows(location: str, files: Sequence[StoredFile], content_hash: str = "0") -> None:
+    """Append rows with the columns that identify an image, as one file."""
+    times = [datetime.fromtimestamp(file.modified_ms / 1000, UTC) for file in files]
+    columns = {
+        "path": [file.path for file in files],
+        "length": pa.array([file.length for file in files], pa.int64()),
+        "modification_time": pa.array(times, pa.timestamp("us", "UTC")),
+        "content_hash": [content_hash] * len(files),
+    }
+    write_deltalake(location.removeprefix("file:"), pa.table(columns), mode="append")
+
+
+class CountingArray(np.ndarray[Any, Any]):
+    """Counts the NumPy functions that it is passed to."""
+
+    calls: ClassVar[Counter[Any]] = Counter()
+
+    def __array_function__(self, func: Callable[..., Any], *arguments: Any) -> Any:
+        self.calls[func] += 1
+        return super().__array_function__(func, *arguments)
+
+
+@pytest.mark.slow
+def test_listing_is_sorted_once_for_all_batches_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counting(hashes: Callable[[ListingSnapshot], Hashes]) -> property:
+        return property(lambda snapshot: hashes(snapshot).view(CountingArray))
+
+    lake, source = Lake.at(str(tmp_path / "lake")), Source.at(str(tmp_path / "source"))
+    images = put_all(tmp_path / "source", {f"{name}.jpg": b"12345" for name in range(6)})
+    deleted = StoredFile(f"{source.root}/deleted.jpg", 5, 0)
+    for part in (images[:2], images[2:4], [*images[4:], deleted]):
+        write_rows(lake.features, part)
+    for name in ("paths", "states"):
+        monkeypatch.setattr(ListingSnapshot, name, counting(getattr(ListingSnapshot, name).fget))
+    CountingArray.calls.clear()
+
+    comparison = compare(lake, source, ImageIndex.load(lake), hashes=True, limit=0.5)
+    assert comparison.missing_in_source.paths == [deleted.path]
+    assert len(comparison.rewritten) == len(images)  # the hash in the rows is another one
+    assert CountingArray.calls[np.sort] == 2
+    assert not CountingArray.calls.keys() & {np.isin, np.unique, np.concatenate}
