@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +17,8 @@ from deltalake import write_deltalake
 
 from streaming.lake.image_index import Hashes, ImageIndex
 from streaming.lake.layout import Lake
-from streaming.maintenance.missing_images import ListingSnapshot
+from streaming.maintenance import missing_images as module
+from streaming.maintenance.missing_images import ListingSnapshot, find_deleted_images
 from streaming.maintenance.reconcile import compare
 from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile
@@ -65,3 +68,41 @@ def test_listing_is_sorted_once_for_all_batches_of_rows(
     assert len(comparison.rewritten) == len(images)  # the hash in the rows is another one
     assert CountingArray.calls[np.sort] == 2
     assert not CountingArray.calls.keys() & {np.isin, np.unique, np.concatenate}
+
+
+@pytest.mark.parametrize(
+    ("listed", "limit", "existing", "checked", "reason"),
+    [
+        (1, 0.2, 0, 3, "more than 20% of the 11 images.* 6 other images .* were not checked$"),
+        (1, 0.4, 0, 6, "more than 40% of the 11 images.* 3 other images .* were not checked$"),
+        (1, 0.8, 0, 9, "more than 80% of the 11 images.* to delete them$"),
+        (1, 1.0, 0, 9, "^$"),
+        (1, 0.4, 7, 9, "^$"),
+        (0, 1.0, 0, 3, "listing of .* is empty.* 7 other images .* were not checked$"),
+        (0, 1.0, 4, 6, "listing of .* is empty.* 4 other images .* were not checked$"),
+        (0, 1.0, 10, 10, "^$"),
+    ],
+)
+def test_no_chunk_is_checked_after_deletion_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    listed: int,
+    limit: float,
+    existing: int,
+    checked: int,
+    reason: str,
+) -> None:
+    lake, files = Lake.at(str(tmp_path)), [StoredFile(f"file:/x/{i}.jpg", 5, 0) for i in range(10)]
+    write_rows(lake.features, files)
+    write_rows(lake.quarantine, files[5:6])  # a move between the tables was interrupted
+    checks, exist = list[str](), [file.path for file in files[:existing]]
+    storage = SimpleNamespace(exists=lambda path: checks.append(path) or path in exist)
+    monkeypatch.setattr(module, "open_storage", lambda _: storage)
+    monkeypatch.setattr(module, "_CHUNK", 3)
+    snapshot = ListingSnapshot()
+    list(snapshot.record(files[:listed]))
+
+    deleted = find_deleted_images(lake, "file:/x", snapshot, limit)
+    assert sorted(checks) == [file.path for file in files[listed : listed + checked]]
+    assert deleted.paths == [path for path in sorted(checks) if path not in exist]
+    assert re.search(reason, deleted.skip_reason)
