@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from pyspark.sql import SparkSession
 from streaming.delta.writer import Writer
 from streaming.errors import SourceError
 from streaming.lake.image_index import ImageIndex
+from streaming.maintenance import retry_quarantined as module
 from streaming.maintenance.finish_moves import finish_interrupted_moves
-from streaming.maintenance.retry_quarantined import retry
+from streaming.maintenance.retry_quarantined import retry, stat_files
 from streaming.sources.listing import Source
+from streaming.storage.interface import StoredFile
 from support.lakes.operation_context import ingest_all, open_context
 from support.lakes.small_lakes import GARBAGE, jpeg, put, rows
 
@@ -106,6 +109,24 @@ def test_retry_keeps_rows_of_deleted_images_and_uses_current_content(
     assert rows_by_name(context.lake.features).keys() == {"repaired.jpg"}
     assert rows_by_name(context.lake.quarantine).keys() == {"bad.jpg", "deleted.jpg"}
     assert retry(context, {"reason": "empty"})["retried"] == 0
+
+
+def test_files_are_looked_up_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [put(tmp_path / f"{number}.jpg", b"12345") for number in range(7)]
+    (tmp_path / "5.jpg").unlink()
+    queued = list[int]()
+
+    class CountingPool(ThreadPoolExecutor):
+        def map(self, function: Any, *arguments: Any, **options: Any) -> Any:
+            (items,) = map(list, arguments)
+            queued.append(len(items))
+            return super().map(function, items, **options)
+
+    monkeypatch.setattr(module, "ThreadPoolExecutor", CountingPool)
+    monkeypatch.setattr(module, "_CHUNK", 3)
+    found = stat_files(StoredFile(file.path, 0, 0) for file in files)
+    assert found == [*files[:5], files[6]]
+    assert queued == [3, 3, 1]
 
 
 class Killed(BaseException):
