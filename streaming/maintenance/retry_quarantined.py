@@ -35,8 +35,8 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
     Returns
     -------
     dict
-        Numbers of images: ``tried``, ``featurized``, ``quarantined``, ``reasons`` (of those quarantined again, with one
-        more attempt), ``changing`` (still being written), ``missing_in_source`` (their rows are kept), and
+        Numbers of images: ``retried``, ``featurized``, ``quarantined``, ``reasons`` (of those quarantined again, with
+        one more attempt), ``changing`` (still being written), ``missing_in_source`` (their rows are kept), and
         ``other_sources`` (not processed, because they are not below a source that this process may read).
 
     Raises
