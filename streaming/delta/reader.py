@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,8 @@ from streaming.storage.retry import retry_transient
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-_MAX_PATHS_PER_QUERY = 500
+# More paths than this are compared here with all paths of the table.
+_MAX_PATHS_IN_CONDITION = 500
 
 
 def open_table(location: str, version: int | None = None) -> DeltaTable:
@@ -211,17 +212,23 @@ def quote_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def existing_paths(location: str, paths: Sequence[str]) -> set[str]:
-    """Return those of the image paths that have a row in a table; none if the table does not exist yet."""
+def existing_paths(location: str, paths: Iterable[str]) -> set[str]:
+    """Return those of the image paths that have a row in a table; none if the table does not exist yet.
+
+    The table is read once, however many paths there are. A condition on few paths lets delta-rs skip files.
+    """
     from deltalake.exceptions import TableNotFoundError
 
-    existing: set[str] = set()
+    existing, wanted = set[str](), set(paths)
+    if not wanted:
+        return existing
     try:
         table = open_table(location)
     except TableNotFoundError:
         return existing
-    for start in range(0, len(paths), _MAX_PATHS_PER_QUERY):
-        names = ", ".join(map(quote_literal, paths[start : start + _MAX_PATHS_PER_QUERY]))
-        for batch in query(table, "path", f"WHERE path IN ({names})"):
-            existing.update(batch.column(0).to_pylist())
+    condition = ""
+    if len(wanted) <= _MAX_PATHS_IN_CONDITION:
+        condition = f"WHERE path IN ({', '.join(map(quote_literal, wanted))})"
+    for batch in query(table, "path", condition):
+        existing.update(wanted.intersection(batch.column(0).to_pylist()))
     return existing
