@@ -93,7 +93,8 @@ def oldest_complete_version(location: str, versions: list[int]) -> int:
         Versions in the log, oldest first.
     """
     existing = _existing_files(location)
-    commits = [commit for commit in _list_log(location)[0] if commit.number in set(versions)]
+    numbers = set(versions)
+    commits = [commit for commit in _list_log(location)[0] if commit.number in numbers]
 
     def removed_a_deleted_file(commit: Commit) -> bool:
         """Return whether a commit removed a data file that no longer exists."""
