@@ -66,6 +66,46 @@ class _Content:
     data_change: bool
 
 
+class _LiveFiles:
+    """The data files of a version, and their total number of rows, which a commit updates by its own files only."""
+
+    def __init__(self, files: Files) -> None:
+        self._rows: Files = {}
+        self._known_rows = 0
+        self._unknown_files = 0
+        for name, rows in files.items():
+            self._add(name, rows)
+
+    @property
+    def total(self) -> int | None:
+        """The number of rows; None if it cannot be determined for a file."""
+        return None if self._unknown_files else self._known_rows
+
+    def apply(self, content: _Content) -> tuple[int, int]:
+        """Apply a commit; return the rows in the files it added and in those it removed."""
+        removed = sum(self._remove(name) for name in content.removed)
+        # A file may be added again, with another deletion vector.
+        removed += sum(self._remove(name) for name in content.added)
+        added = sum(self._add(name, rows) for name, rows in content.added.items())
+        return (added, removed) if content.data_change else (0, 0)
+
+    def _add(self, name: str, rows: int | None) -> int:
+        """Add a file that is not among the files; return its rows, 0 if unknown."""
+        self._rows[name] = rows
+        self._unknown_files += rows is None
+        self._known_rows += rows or 0
+        return rows or 0
+
+    def _remove(self, name: str) -> int:
+        """Remove a file if it is among the files; return its rows, 0 if unknown."""
+        if name not in self._rows:
+            return 0
+        rows = self._rows.pop(name)
+        self._unknown_files -= rows is None
+        self._known_rows -= rows or 0
+        return rows or 0
+
+
 def count_rows(location: str, until: int | None = None) -> Iterator[CountedVersion]:
     """Yield the versions that can be reconstructed from the log, oldest first, up to `until` if given.
 
@@ -80,7 +120,7 @@ def count_rows(location: str, until: int | None = None) -> Iterator[CountedVersi
     if not commits:
         return
     first = commits[0].number
-    files = _files_at(location, first) if first else {}
+    files = _LiveFiles(_files_at(location, first) if first else {})
     # The files of the first version are known already, the ones before it are not.
     yield from _count(location, commits, files, known=first or None)
 
@@ -101,8 +141,8 @@ def count_changes(location: str, after: int, until: int) -> tuple[int, int, int]
             commits = list(pool.map(lambda number: find_commit(location, number), numbers))
         except FileNotFoundError:
             return None
-    files = _files_at(location, after)
-    if _total(files) is None:
+    files = _LiveFiles(_files_at(location, after))
+    if files.total is None:
         return None
     added = replaced = removed = 0
     for counted in _count(location, commits[1:], files):
@@ -115,20 +155,20 @@ def count_changes(location: str, after: int, until: int) -> tuple[int, int, int]
 
 
 def _count(
-    location: str, commits: Sequence[Commit], files: Files, known: int | None = None
+    location: str, commits: Sequence[Commit], files: _LiveFiles, known: int | None = None
 ) -> Iterator[CountedVersion]:
     """Apply consecutive commits to the data files before them, and yield each version.
 
     `files` are those of the version `known` if that is the first one.
     """
-    before = _total(files)
+    before = files.total
     for number, time, content in _read_all(location, commits):
         version = version_from_commit_info(number, time, content.info)
         if number == known:
             yield CountedVersion(version, before)
             continue
-        gross_added, gross_removed = _apply(files, content)
-        total = _total(files)
+        gross_added, gross_removed = files.apply(content)
+        total = files.total
         if total is not None and before is not None:
             version = _reconcile(version, content.info, total - before, gross_added, gross_removed)
         yield CountedVersion(version, total)
@@ -152,25 +192,6 @@ def _reconcile(
         else:
             added = removed + net
     return replace(version, added=added, replaced=replaced, removed=removed)
-
-
-def _apply(files: Files, content: _Content) -> tuple[int, int]:
-    """Apply a commit to the files; return the rows in the files it added and in those it removed."""
-    removed = sum(files.pop(name, 0) or 0 for name in content.removed)
-    # A file may be added again, with another deletion vector.
-    removed += sum(files.pop(name, 0) or 0 for name in content.added)
-    files.update(content.added)
-    added = sum(rows or 0 for rows in content.added.values())
-    return (added, removed) if content.data_change else (0, 0)
-
-
-def _total(files: Files) -> int | None:
-    total = 0
-    for rows in files.values():
-        if rows is None:
-            return None
-        total += rows
-    return total
 
 
 def _read_all(location: str, commits: Sequence[Commit]) -> Iterator[tuple[int, int, _Content]]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyspark
 import pytest
 
+from streaming.delta import row_counts
 from streaming.delta.row_counts import CountedVersion, count_changes, count_rows
 from support.lakes.feature_lakes import delta
 
@@ -132,6 +133,27 @@ def test_changes_between_versions_are_summed(table: str) -> None:
         )
         assert count_changes(f"file:{table}", after, until) == (expected or (0, 0, 0))
     assert count_changes(f"file:{table}", 99, 100) is None
+
+
+class CountedRows(int):
+    """A number of rows that counts how often any is added to a sum."""
+
+    additions = 0
+
+    def __radd__(self, other: int) -> int:
+        CountedRows.additions += 1
+        return other + int(self)
+
+
+def test_commit_costs_its_own_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = 20
+    for number in range(commits):
+        deltalake.write_deltalake(str(tmp_path), rows(number, number + 1), mode="append")
+    monkeypatch.setattr(row_counts, "_rows_of", lambda *_: CountedRows(1))
+    monkeypatch.setattr(CountedRows, "additions", 0)
+    found = list(count_rows(f"file:{tmp_path}"))
+    assert [counted.total for counted in found] == list(range(1, commits + 1))
+    assert commits <= CountedRows.additions <= 3 * commits
 
 
 # Statements that older versions of Delta Lake run only on tables of a catalog, by the version of Spark.
