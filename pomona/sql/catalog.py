@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from streaming.cache_dir import private_folder, session_folder
-from streaming.delta.external_files import check_all_versions, check_links
+from streaming.delta.external_files import check_files, check_links
 from streaming.delta.tables import is_table, read_table
 from streaming.errors import LakeError, PlatformError
 from streaming.lake.layout import Lake
@@ -37,6 +37,8 @@ _SETTINGS = {
     # On a cluster, a new session starts with the defaults of the cluster.
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
+    # Delta would read the commits before a damaged checkpoint, which were not checked for files outside of the table.
+    "spark.databricks.delta.snapshotLoading.maxRetries": "0",
 }
 
 
@@ -83,20 +85,32 @@ def _drop(session: SparkSession, database: str) -> None:
 
 
 def register_tables(
-    session: SparkSession, lake: Lake, tables: set[str], pinned: ResolvedVersion | None = None
+    session: SparkSession,
+    lake: Lake,
+    tables: Mapping[str, Collection[int]],
+    pinned: ResolvedVersion | None = None,
 ) -> None:
     """Register tables of a lake in the current database of a session.
 
     Without `pinned`, the tables support time travel in SQL. With `pinned`, they are temporary views of the versions
     that were current at that version of the features.
 
+    Parameters
+    ----------
+    session : SparkSession
+    lake : Lake
+    tables : mapping of str to collection of int
+        The tables, each with the versions that the query names, see `validate_query`. Only these versions and the
+        latest one are checked for files outside of the table, so the query must not read others.
+    pinned : ResolvedVersion, optional
+
     Raises
     ------
     LakeError
-        If the lake has no such table.
+        If the lake has no such table, or a version of it names files outside of the table.
     """
     versions = _versions(lake, pinned) if pinned else {}
-    for name in sorted(tables - {"reduced"}):
+    for name in sorted(tables.keys() - {"reduced"}):
         location = f"{lake.root}/{name}"
         if not is_table(location):
             command = "refit" if name == "refits" else "ingest"
@@ -105,7 +119,9 @@ def register_tables(
                 "if it was deleted, restore it from a copy"
             )
         if not pinned:
-            check_all_versions(location)  # the query may select any of them
+            # Spark opens the latest version in any case.
+            for number in (None, *sorted(tables[name])):
+                check_files(location, number)
             session.sql(f"CREATE TABLE {name} USING delta LOCATION {_quote(location)}")
             continue
         version = versions[name]

@@ -6,6 +6,7 @@ is rejected: paths in place of tables, commands, scripts, and functions that cal
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -45,13 +46,15 @@ _SINGLE_FUNCTIONS = frozenset(
     {"input_file_name", "monotonically_increasing_id", "typeof", "uuid", "extract"}
 )
 _TABLE_FUNCTIONS = frozenset({"range", "explode", "posexplode", "inline", "stack"})
+# Java accepts also digits of other scripts.
+_VERSION = re.compile(r"[0-9]{1,18}")
 # Prefixes of the lines after the message of a Spark error.
 _DETAILS = ("== ", "'", "+- ", "at ", "JVM stacktrace")
 
 
 def validate_query(
     session: SparkSession, text: str, tables: Collection[str], *, allow_time_travel: bool = True
-) -> set[str]:
+) -> dict[str, set[int]]:
     """Check that a text is one query that only reads the given tables; it is parsed but not executed.
 
     Parameters
@@ -68,8 +71,8 @@ def validate_query(
 
     Returns
     -------
-    set of str
-        The tables that the query reads.
+    dict of str to set of int
+        The tables that the query reads, each with the versions that it names with ``VERSION AS OF``.
 
     Raises
     ------
@@ -89,10 +92,10 @@ def validate_query(
     cte_names = {
         name.lower() for node, class_name in nodes for name in _cte_names(node, class_name)
     }
-    read = set()
+    read: dict[str, set[int]] = {}
     for node, class_name in nodes:
         if class_name == "UnresolvedRelation":
-            read.add(_relation_name(node, tables, cte_names))
+            read.setdefault(_relation_name(node, tables, cte_names), set())
         elif class_name in ("UnresolvedFunction", "UnresolvedGenerator"):
             _check_function(session, _function_name(node, class_name))
         elif class_name == "UnresolvedTableValuedFunction":
@@ -101,7 +104,9 @@ def validate_query(
                 raise _not_allowed(f"the function {name}")
         elif class_name == "RelationTimeTravel":
             _check_time_travel(node, allowed=allow_time_travel)
-    return read & set(tables)
+            name = _relation_name(node.relation(), tables, cte_names)
+            read.setdefault(name, set()).add(_version_number(node))
+    return {name: versions for name, versions in read.items() if name in tables}
 
 
 def first_line(error: object) -> str:
@@ -131,6 +136,15 @@ def _check_time_travel(node: Any, *, allowed: bool) -> None:
             "query: TIMESTAMP AS OF is not allowed, because Spark compares it with the times of files, which differ in "
             "a copy of the lake: use --as-of TIMESTAMP, or VERSION AS OF with a version of `pomona history`"
         )
+
+
+def _version_number(node: Any) -> int:
+    text = str(node.version().get())
+    if not _VERSION.fullmatch(text):
+        raise UsageError(
+            f"query: VERSION AS OF {text[:100]!r} is not allowed: use a version number of `pomona history`"
+        )
+    return int(text)
 
 
 def _state(session: SparkSession) -> Any:

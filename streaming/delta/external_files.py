@@ -80,13 +80,6 @@ def check_changes(location: str, first: int, last: int) -> None:
         )
 
 
-def check_all_versions(location: str) -> None:
-    """Raise LakeError if any version of a table leads its readers out of the table's folder; for SQL time travel."""
-    if not is_external_permitted():
-        check_links(location)
-        _check_log(list_log(location))
-
-
 def _segment(location: str, version: int | None) -> list[StoredFile]:
     """Return the files from which a version is reconstructed.
 

@@ -138,6 +138,11 @@ SELECT count(*) FILTER (WHERE java_method('a','b') = '1') FROM features
 SELECT transform(features, x -> java_method('a','b')) FROM features
 SELECT * FROM features TIMESTAMP AS OF (SELECT java_method('a','b'))
 SELECT * FROM features TIMESTAMP AS OF java_method('a','b')
+SELECT * FROM features VERSION AS OF 'one'
+SELECT * FROM features VERSION AS OF '-1'
+SELECT * FROM features VERSION AS OF '+1'
+SELECT * FROM features VERSION AS OF '१'
+SELECT * FROM features VERSION AS OF 12345678901234567890
 SELECT * FROM VALUES (java_method('a','b'))
 SELECT * FROM features TABLESAMPLE (java_method('a','b') ROWS)
 SELECT * FROM features LIMIT java_method('a','b')

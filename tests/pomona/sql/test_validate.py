@@ -20,7 +20,7 @@ pytestmark = pytest.mark.spark
 @pytest.fixture(scope="module")
 def session(spark: SparkSession, query_lake: QueryLake) -> Iterator[SparkSession]:
     with open_catalog_session(spark, query_lake.lake) as session:
-        register_tables(session, query_lake.lake, set(TABLES))
+        register_tables(session, query_lake.lake, dict.fromkeys(TABLES, ()))
         yield session
 
 
@@ -42,7 +42,17 @@ def test_other_text_is_rejected_with_one_line(session: SparkSession, text: str) 
 
 def test_tables_read_are_returned(session: SparkSession) -> None:
     text = "WITH a AS (SELECT * FROM Features) SELECT * FROM a WHERE EXISTS (TABLE refits)"
-    assert validate_query(session, text, TABLES) == {"features", "refits"}
+    assert validate_query(session, text, TABLES) == {"features": set(), "refits": set()}
+
+
+def test_versions_read_are_returned(session: SparkSession) -> None:
+    text = (
+        "WITH refits AS (SELECT * FROM Features FOR VERSION AS OF '02') "
+        "SELECT * FROM features, features VERSION AS OF 1, refits, quarantine "
+        "WHERE EXISTS (SELECT 1 FROM quarantine FOR SYSTEM_VERSION AS OF 7)"
+    )
+    versions = {"features": {1, 2}, "refits": set(), "quarantine": {7}}
+    assert validate_query(session, text, TABLES) == versions
 
 
 def test_environment_variables_are_not_substituted(session: SparkSession) -> None:
@@ -53,7 +63,7 @@ def test_environment_variables_are_not_substituted(session: SparkSession) -> Non
 
 def test_time_travel_is_rejected_unless_allowed(session: SparkSession) -> None:
     text = "SELECT * FROM (SELECT 1 WHERE 1 IN (SELECT length FROM features VERSION AS OF 2))"
-    assert validate_query(session, text, TABLES) == {"features"}
+    assert validate_query(session, text, TABLES) == {"features": {2}}
     with pytest.raises(UsageError, match="--as-of and a version in the query"):
         validate_query(session, text, TABLES, allow_time_travel=False)
 
