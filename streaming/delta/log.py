@@ -184,6 +184,19 @@ def list_commits(files: Iterable[StoredFile]) -> list[Commit]:
     return sorted(commits, key=lambda commit: commit.number)
 
 
+def latest_commits(location: str, count: int) -> list[Commit]:
+    """Return the latest commits in a table's log, up to `count`, oldest first.
+
+    The log is listed from shortly before its last checkpoint, because it keeps the commits of ten years; completely if
+    that part has too few commits, as after log cleanup or if the log names a checkpoint that it does not have.
+    """
+    first = max(last_checkpoint(location) - count, 0)
+    commits = list_commits(list_log(location, first))
+    if first and len(commits) < count:
+        commits = list_commits(list_log(location))
+    return commits[-count:]
+
+
 def read_commits(location: str, last: int | None = None) -> list[Version]:
     """Return the commits in a table's log, oldest first, with strictly increasing commit times.
 
@@ -194,8 +207,8 @@ def read_commits(location: str, last: int | None = None) -> list[Version]:
     last : int, optional
         Return only this many of the latest commits.
     """
-    commits = list_commits(list_log(location))
-    return list(read_versions(commits if last is None else commits[-last:]))
+    commits = list_commits(list_log(location)) if last is None else latest_commits(location, last)
+    return list(read_versions(commits))
 
 
 def read_versions(commits: Sequence[Commit]) -> Iterator[Version]:

@@ -8,8 +8,7 @@ from itertools import islice
 
 from streaming.delta.log import (
     Version,
-    list_commits,
-    list_log,
+    latest_commits,
     read_commits,
     read_commits_backwards,
 )
@@ -69,9 +68,8 @@ def last_commit(lake: Lake) -> datetime | None:
 def _latest_versions(lake: Lake) -> dict[str, int]:
     versions = {}
     for table in (lake.features, lake.quarantine):
-        commits = list_commits(list_log(table))
-        if commits:
-            versions[table] = commits[-1].number
+        for commit in latest_commits(table, 1):
+            versions[table] = commit.number
     return versions
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import functions as F
 
+from streaming.delta import log
 from streaming.delta.log import (
+    latest_commits,
     parse_metadata,
     read_commits,
     read_commits_backwards,
     version_from_commit_info,
 )
 from streaming.lake.layout import Lake
+from streaming.storage.interface import StoredFile
 from support.lakes.commit_times import copy_with_new_times, set_commit_time
 from support.lakes.feature_lakes import commit, delete, images, new_lake
 
@@ -128,3 +132,53 @@ def test_in_commit_timestamps_are_used_if_enabled(spark: Any, tmp_path: Path) ->
     in_spark = dict(map(tuple, history.collect()))
     ours = {v.number: round(v.committed.timestamp() * 1000) for v in read_commits(copy)}
     assert {n: ours[n] for n in (2, 3)} == {n: in_spark[n] for n in (2, 3)}
+
+
+@pytest.fixture
+def long_log(tmp_path: Path) -> Path:
+    """The log of a table with 30 commits and a checkpoint of version 20."""
+    folder = tmp_path / "_delta_log"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number:020}.json").write_text(
+            json.dumps({"commitInfo": {"timestamp": 1 + number}})
+        )
+    (folder / f"{20:020}.checkpoint.parquet").touch()
+    (folder / "_last_checkpoint").write_text('{"version": 20}')
+    return folder
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 14), (16, 28)])
+def test_latest_commits_are_listed_from_the_last_checkpoint(
+    long_log: Path, monkeypatch: pytest.MonkeyPatch, count: int, most: int
+) -> None:
+    names, list_log = list[str](), log.list_log
+
+    def record(location: str, first: int = 0) -> Iterator[StoredFile]:
+        for file in list_log(location, first):
+            names.append(file.path)
+            yield file
+
+    monkeypatch.setattr(log, "list_log", record)
+    commits = read_commits(f"file:{long_log.parent}", count)
+    assert [commit.number for commit in commits] == list(range(30 - count, 30))
+    assert len(names) == len(set(names)) <= most
+
+
+@pytest.mark.parametrize(
+    "hint", ["", "no JSON", '{"version": 0}', '{"version": 28}', '{"version": 99}', None]
+)
+def test_latest_commits_are_found_if_the_hint_is_wrong(long_log: Path, hint: str | None) -> None:
+    file = long_log / "_last_checkpoint"
+    if hint is None:
+        file.unlink()
+    else:
+        file.write_text(hint)
+    for removed in (0, 25):  # log cleanup
+        for number in range(removed):
+            (long_log / f"{number:020}.json").unlink()
+        for count in (1, 3, 16, 40):
+            commits = latest_commits(f"file:{long_log.parent}", count)
+            expected = list(range(max(removed, 30 - count), 30))
+            assert [commit.number for commit in commits] == expected
+    assert latest_commits(f"file:{long_log}", 1) == []
