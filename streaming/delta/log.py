@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from itertools import tee
+from typing import Any, TypeGuard, TypeVar
 
 from streaming.delta.throughput import duration_of_commit
 from streaming.errors import LakeError
@@ -31,6 +32,9 @@ _TIME_FIELDS = {"add": "modificationTime", "remove": "deletionTimestamp", "metaD
 EXTERNAL_FILES = "POMONA_EXTERNAL_FILES"
 # On S3, each commit that is read is a request with its own latency.
 MAX_CONCURRENT_READS = 16
+# Commits in memory at a time.
+_CHUNK = 512
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -213,11 +217,19 @@ def read_commits(location: str, last: int | None = None) -> list[Version]:
 
 def read_versions(commits: Sequence[Commit]) -> Iterator[Version]:
     """Read consecutive commits, oldest first; their times are made strictly increasing."""
-    with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
-        contents = list(pool.map(Commit.read, commits))
-    times = monotonic_times(time for time, _ in contents)
+    contents, same = tee(map_commits(Commit.read, commits))
+    times = monotonic_times(time for time, _ in same)
     for commit, time, (_, info) in zip(commits, times, contents, strict=True):
         yield version_from_commit_info(commit.number, time, info)
+
+
+def map_commits(
+    function: Callable[[Commit], _Result], commits: Sequence[Commit]
+) -> Iterator[_Result]:
+    """Yield the result of a function for each commit; it is called concurrently, for some commits in advance."""
+    with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
+        for start in range(0, len(commits), _CHUNK):
+            yield from pool.map(function, commits[start : start + _CHUNK])
 
 
 def monotonic_times(times: Iterable[int]) -> Iterator[int]:

@@ -22,6 +22,7 @@ from streaming.delta.log import (
     Commit,
     Version,
     find_commit,
+    map_commits,
     monotonic_times,
     parse_actions,
     read_table_file,
@@ -31,8 +32,6 @@ from streaming.delta.reader import open_table
 from streaming.delta.time_travel import available_commits
 from streaming.storage.documents import InvalidDocumentError, Optional, parse_document
 
-# Commits in memory at a time.
-_CHUNK = 512
 #: Commits that `count_changes` reads at most: a second on a disk, some seconds on S3.
 MAX_COMMITS_COUNTED = 1000
 # Rows by data file; None if they cannot be determined.
@@ -196,16 +195,9 @@ def _reconcile(
 
 def _read_all(location: str, commits: Sequence[Commit]) -> Iterator[tuple[int, int, _Content]]:
     """Yield the number, the strictly increasing time and the content of each commit."""
-
-    def contents() -> Iterator[_Content]:
-        with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
-            for start in range(0, len(commits), _CHUNK):
-                chunk = commits[start : start + _CHUNK]
-                yield from pool.map(lambda commit: _read(location, commit), chunk)
-
-    all_contents, same = tee(contents())
+    contents, same = tee(map_commits(lambda commit: _read(location, commit), commits))
     times = monotonic_times(content.time_ms for content in same)
-    for commit, time, content in zip(commits, times, all_contents, strict=True):
+    for commit, time, content in zip(commits, times, contents, strict=True):
         yield commit.number, time, content
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from urllib.parse import unquote
 
 from streaming.delta.log import (
-    MAX_CONCURRENT_READS,
     Commit,
     is_external_permitted,
     list_commits,
     list_log,
+    map_commits,
     parse_actions,
     read_commits,
     read_log_file,
@@ -103,8 +102,7 @@ def oldest_complete_version(location: str, versions: list[int]) -> int:
         removed = (action["remove"]["path"] for action in actions if "remove" in action)
         return any(name not in existing and unquote(name) not in existing for name in removed)
 
-    with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
-        deleted = list(pool.map(removed_a_deleted_file, commits))
+    deleted = map_commits(removed_a_deleted_file, commits)
     return max(
         (commit.number for commit, is_deleted in zip(commits, deleted, strict=True) if is_deleted),
         default=versions[0],
