@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -18,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, SparkSession
 
 from streaming.storage.range_reader import open_ranges
 
@@ -164,19 +162,3 @@ def split_evenly(slices: list[Slice], count: int) -> list[Part]:
             parts[index].append(replace(piece, start=start, stop=start + size))
             start, row = start + size, row + size
     return [Part(tuple(part)) for part in parts if part]
-
-
-def map_parts(spark: SparkSession, function: Any, ddl: str, count: int) -> DataFrame:
-    """Call `function` once for each of `count` parts, each in a Spark task of its own.
-
-    Parameters
-    ----------
-    spark : SparkSession
-    function : callable
-        Takes an iterator of Arrow batches, which contain the part number, and yields batches of schema `ddl`.
-    ddl : str
-        Schema of the result.
-    count : int
-        Number of parts.
-    """
-    return spark.range(0, count, 1, count).mapInArrow(function, ddl)

@@ -21,6 +21,8 @@ from streaming.lake.layout import Lake
 _ADDED = ("insert", "update_postimage")
 # With fewer rows per task, transferring the matrices of 13 MB to the driver takes longer than the sums.
 _ROWS_PER_TASK = 4096
+# Each task sends two matrices of 6.6 MB to the driver: 0.4 of the 1 GiB that Spark allows (spark.driver.maxResultSize).
+_MAX_TASKS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +94,7 @@ def sum_changes(feed: DataFrame, shift: Vector, prefix: str | None, expected: in
     tasks = min(
         feed.sparkSession.sparkContext.defaultParallelism,
         math.ceil((expected + 1) / _ROWS_PER_TASK),
+        _MAX_TASKS,
     )
     added = F.col("_change_type").isin(*_ADDED)
     summed = (
