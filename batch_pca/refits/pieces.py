@@ -36,6 +36,8 @@ class Piece:
         Name of the file in `RefitFolder.parquet`.
     csv : str
         Name of the piece of the CSV, relative to the folder of the refit.
+    csv_bytes : int
+        Size of the piece of the CSV.
     paths, labels : list of m str
     points : ndarray of shape (m, c), float64
     """
@@ -43,6 +45,7 @@ class Piece:
     number: int
     parquet: str
     csv: str
+    csv_bytes: int
     paths: list[str]
     labels: list[str]
     points: NDArray[np.float64]
@@ -81,12 +84,14 @@ class PieceWriter:
         name = f"part-{number:05}-{uuid.uuid4()}"
         piece = self.folder.csv_piece(name)
         self.folder.write(f"parquet/{name}.snappy.parquet", _to_parquet(rows))
-        self.folder.write(piece, _to_csv(rows))
+        lines = _to_csv(rows)
+        self.folder.write(piece, lines)
         sample = rows.take(pa.array(np.arange(0, rows.num_rows, self.step)))
         return Piece(
             number,
             f"{name}.snappy.parquet",
             piece,
+            len(lines),
             sample.column("path").to_pylist(),
             sample.column("label").to_pylist(),
             _scores(sample.column("reduced"))[:, :PLOTTED_COMPONENTS].copy(),

@@ -1,19 +1,17 @@
 """Publish the reduced vectors of a refit as Parquet and as one CSV, sorted by path.
 
 The workers partition the projected rows by path, sort each partition, and write it as a Parquet file and as a piece of
-the CSV. The driver only concatenates the pieces.
+the CSV. The driver only concatenates the pieces, without a local copy if the lake is on S3.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +22,7 @@ from batch_pca.refits.folder import RefitFolder
 from batch_pca.refits.label_means import LABELS_FILE, LabelSums
 from batch_pca.refits.pieces import Piece, PieceWriter, csv_header
 from batch_pca.refits.transform import Partitioning, project, sample_paths
-from streaming.cache_dir import private_folder, session_folder
-from streaming.storage.interface import is_s3, local_path
+from streaming.storage.interface import is_s3
 from streaming.storage.open import open_storage
 
 #: Number of rows that the report shows at most.
@@ -106,21 +103,26 @@ def _publish_parquet(folder: RefitFolder, pieces: Sequence[Piece]) -> None:
 
 
 def _publish_csv(folder: RefitFolder, pieces: Sequence[Piece], header: bytes) -> str:
-    """Concatenate the pieces of the CSV, delete them, and return the SHA-256 of the CSV."""
-    storage = open_storage(folder.uri)
-    digest = hashlib.sha256(header)
-    # On the same file system, the upload is a rename.
-    s3 = is_s3(folder.uri)
-    parent = session_folder(private_folder()) if s3 else local_path(folder.csv_pieces)
-    with tempfile.TemporaryDirectory(dir=parent) as scratch:
-        local = Path(scratch, "reduced.csv")
-        with local.open("wb") as file:
-            file.write(header)
-            for name, content in _prefetch(folder, [piece.csv for piece in pieces]):
-                file.write(content)
-                digest.update(content)
+    """Concatenate the pieces of the CSV, delete them, and return the SHA-256 of the CSV.
+
+    The CSV may be larger than the disk of the driver: on S3, it is uploaded while the pieces are read.
+    """
+    storage, on_s3 = open_storage(folder.uri), is_s3(folder.uri)
+    digest = hashlib.sha256()
+
+    def content() -> Iterator[bytes]:
+        nonlocal digest
+        digest = hashlib.sha256(header)
+        yield header
+        for name, lines in _prefetch(folder, [piece.csv for piece in pieces]):
+            digest.update(lines)
+            yield lines
+            # In a folder, the pieces and the CSV share a disk. On S3, another attempt reads all pieces again.
+            if not on_s3:
                 storage.delete(f"{folder.uri}/{name}")
-        storage.upload(local, folder.csv)
+
+    size = len(header) + sum(piece.csv_bytes for piece in pieces)
+    storage.upload_stream(content, folder.csv, size)
     storage.delete_tree(folder.csv_pieces)
     return digest.hexdigest()
 

@@ -151,8 +151,19 @@ class Storage(Protocol):
     def write(self, path: str, content: bytes) -> None:
         """Write a file atomically, and create its parent folders."""
 
-    def upload(self, local: Path, path: str) -> None:
-        """Upload a local file of any size."""
+    def upload_stream(self, chunks: Callable[[], Iterable[bytes]], path: str, size: int) -> None:
+        """Write a file of any size from chunks of its content: readers see the complete file, or none.
+
+        An exception that the chunks raise is raised unchanged.
+
+        Parameters
+        ----------
+        chunks : callable
+            Called once for each attempt. It returns the content from its beginning.
+        path : str
+        size : int
+            Number of bytes of the content.
+        """
 
     def delete(self, path: str) -> None:
         """Delete one file if it exists."""

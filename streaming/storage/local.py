@@ -27,7 +27,7 @@ from streaming.storage.interface import (
     local_path,
     local_uri,
 )
-from streaming.storage.write_file import move_file, replace_file
+from streaming.storage.write_file import new_file, replace_file
 
 log = logging.getLogger(__name__)
 
@@ -254,11 +254,14 @@ class LocalStorage:
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, content)
 
-    def upload(self, local: Path, path: str) -> None:
-        """Move a local file into place."""
+    def upload_stream(self, chunks: Callable[[], Iterable[bytes]], path: str, size: int) -> None:
+        """Write a temporary file beside the file, one chunk at a time, and rename it."""
         target = local_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        move_file(local, target)
+        with new_file(target) as (temporary, file):
+            file.writelines(chunks())
+            file.flush()
+            os.replace(temporary, target)
 
     def delete(self, path: str) -> None:
         """Delete one file if it exists."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import io
+import math
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
+
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
 from streaming.errors import ExternalError
 from streaming.storage.interface import (
@@ -19,6 +22,9 @@ from streaming.storage.s3_client import FAIL_FAST, bucket_and_key, s3_client
 from streaming.storage.s3_errors import is_busy, translate_s3_errors
 
 T = TypeVar("T")
+
+_PART_BYTES = 8 * 2**20
+_MAX_PARTS = 10_000  # of a multipart upload, by the limits of S3
 
 
 class S3Storage:
@@ -119,16 +125,33 @@ class S3Storage:
             path, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=content)
         )
 
-    def upload(self, local: Path, path: str) -> None:
-        """Upload a local file, as a multipart upload if it is large."""
+    def upload_stream(self, chunks: Callable[[], Iterable[bytes]], path: str, size: int) -> None:
+        """Put an object, as a multipart upload if it is large; memory is 10 parts of 8 MiB, or of `size` / 10,000.
+
+        After an error, the multipart upload is aborted.
+        """
         bucket, key = bucket_and_key(path)
+        config = TransferConfig(
+            multipart_chunksize=max(_PART_BYTES, math.ceil(size / _MAX_PARTS)),
+            # The other client, which boto3 uses on some instances, has its own part size and memory.
+            preferred_transfer_client="classic",
+        )
 
         def send() -> None:
-            with local.open("rb") as content:
-                self._client.upload_fileobj(content, bucket, key)
+            reader = _ChunkReader(chunks())
+            try:
+                with (
+                    translate_s3_errors(path),
+                    create_transfer_manager(self._client, config) as manager,
+                ):
+                    reader.transfer = manager.upload(io.BufferedReader(reader), bucket, key)
+                    reader.transfer.result()
+            except Exception:
+                if reader.error is not None:  # not an error of S3
+                    raise reader.error from None
+                raise
 
-        local.open("rb").close()  # a missing local file is not an S3 error
-        call_with_retries(path, send)
+        retry_transient(send)
 
     def delete(self, path: str) -> None:
         """Delete one object if it exists."""
@@ -157,6 +180,36 @@ class S3Storage:
             path,
             lambda: self._client.copy({"Bucket": bucket, "Key": key}, *bucket_and_key(destination)),
         )
+
+
+class _ChunkReader(io.RawIOBase):
+    """File of chunks for an upload in other threads, which it ends as soon as one of them fails."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = memoryview(b"")
+        self.transfer: Any = None
+        self.error: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        # The library reads on to the end after a failed part or Ctrl-C.
+        if self.transfer is not None and self.transfer.done():
+            raise EOFError("the upload has ended")
+        while not self._rest:
+            try:
+                self._rest = memoryview(next(self._chunks))
+            except StopIteration:
+                return 0
+            except Exception as error:
+                self.error = error
+                raise
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
 
 
 @cache

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Iterator
@@ -60,20 +59,6 @@ def replace_file(target: Path, content: bytes, mode: int = 0o666) -> None:
         file.write(content)
         file.flush()
         os.replace(temporary, target)
-
-
-def move_file(source: Path, target: Path) -> None:
-    """Move a file, also to another file system; a link in place of `target` is replaced, not followed."""
-    try:
-        os.replace(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        with source.open("rb") as content, new_file(target) as (temporary, file):
-            shutil.copyfileobj(content, file)
-            file.flush()
-            os.replace(temporary, target)
-        source.unlink()
 
 
 def open_lock_file(path: Path, *, create: bool) -> int:

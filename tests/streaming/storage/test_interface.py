@@ -6,6 +6,7 @@ import os
 import random
 import re
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -242,11 +243,27 @@ def test_write_is_atomic_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "new folder") == ["model.json"]
 
 
-def test_upload_moves_local_file(tmp_path: Path) -> None:
-    (tmp_path / "made.csv").write_bytes(b"1,2\n")
-    path = f"file:{tmp_path}/reduced/1/reduced.csv"
-    LocalStorage().upload(tmp_path / "made.csv", path)
-    assert LocalStorage().read(path, None) == b"1,2\n"
+def test_stream_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
+    storage, path = LocalStorage(), f"file:{tmp_path}/reduced/1/reduced.csv"
+    storage.upload_stream(lambda: [b"1,2\n", b"", b"3,4\n"], path, 8)
+    assert storage.read(path, None) == b"1,2\n3,4\n"
+
+    def fail() -> Iterator[bytes]:
+        yield b"5,6\n"
+        raise ValueError("piece 2")
+
+    with pytest.raises(ValueError, match="piece 2"):
+        storage.upload_stream(fail, path, 8)
+    assert storage.read(path, None) == b"1,2\n3,4\n"
+    assert os.listdir(tmp_path / "reduced/1") == ["reduced.csv"]
+
+
+def test_stream_replaces_link(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"untouched")
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    LocalStorage().upload_stream(lambda: [b"1,2\n"], f"file:{tmp_path}/link", 4)
+    assert (tmp_path / "victim").read_bytes() == b"untouched"
+    assert (tmp_path / "link").read_bytes() == b"1,2\n"
 
 
 def test_delete_tree_keeps_siblings_and_is_idempotent(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -9,10 +11,11 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from streaming.errors import SourceError
 from streaming.spark.s3a_settings import s3a_settings
-from streaming.storage.interface import StoredFile
+from streaming.storage.interface import StoredFile, TransientError
 from streaming.storage.open import open_storage
 from streaming.storage.s3 import S3Storage
 from streaming.storage.s3_client import s3_client
@@ -124,18 +127,96 @@ def test_move_tree_keeps_siblings(bucket: str, client: Any) -> None:
     assert S3Storage().read(f"s3a://{bucket}/new/b/c d+e%", None) == b"old/b/c d+e%"
 
 
-def test_large_file_is_uploaded_in_parts(bucket: str, client: Any, tmp_path: Path) -> None:
-    large = tmp_path / "large"
-    large.write_bytes(bytes(range(256)) * (9 * 4096))  # 9 MiB, more than one part
-    S3Storage().upload(large, f"s3a://{bucket}/a b/large")
+MIB = bytes(range(256)) * 4096
+
+
+def assert_nothing_is_left(client: Any, bucket: str) -> None:
+    """Assert that a bucket has no object and no unfinished multipart upload."""
+    assert client.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "etag_end"),
+    [
+        ([], 'e"'),
+        ([b"", b"path\n", b"1\n"], '"'),
+        ([b"path\n", MIB * 5, b"", *[MIB] * 7, b"2\n"], '-2"'),  # 12 MiB in parts of 8
+    ],
+)
+def test_stream_is_uploaded_in_parts(
+    bucket: str, client: Any, chunks: list[bytes], etag_end: str
+) -> None:
+    content = b"".join(chunks)
+    S3Storage().upload_stream(lambda: chunks, f"s3a://{bucket}/a b/large", len(content))
     stored = client.get_object(Bucket=bucket, Key="a b/large")
-    assert stored["Body"].read() == large.read_bytes()
-    assert stored["ETag"].endswith('-2"')
+    assert stored["Body"].read() == content
+    assert stored["ETag"].endswith(etag_end)
+    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
 
 
-def test_upload_of_missing_file_raises_file_not_found(bucket: str, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="absent"):
-        S3Storage().upload(tmp_path / "absent", f"s3a://{bucket}/a")
+def test_parts_of_large_stream_are_larger(bucket: str, client: Any) -> None:
+    # Of this size, S3 would reject part 10,001 of 8 MiB.
+    S3Storage().upload_stream(lambda: [MIB * 8] * 3, f"s3a://{bucket}/a", 10_000 * len(MIB) * 16)
+    assert client.head_object(Bucket=bucket, Key="a")["ETag"].endswith('-2"')
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("piece 3"), SourceError("piece 3")])
+def test_error_of_chunks_aborts_multipart_upload(
+    bucket: str, client: Any, error: Exception
+) -> None:
+    attempts = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal attempts
+        attempts += 1
+        yield from [MIB] * 20
+        raise error
+
+    with pytest.raises(type(error), match="piece 3"):
+        S3Storage().upload_stream(chunks, f"s3a://{bucket}/a", 30 * len(MIB))
+    assert attempts == 1
+    assert_nothing_is_left(client, bucket)
+
+
+def test_stream_is_read_again_after_transient_error(bucket: str, client: Any) -> None:
+    attempts = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal attempts
+        attempts += 1
+        yield from [MIB] * 9
+        if attempts == 1:
+            raise TransientError("a lost connection")
+        yield MIB
+
+    S3Storage().upload_stream(chunks, f"s3a://{bucket}/a", 10 * len(MIB))
+    assert client.head_object(Bucket=bucket, Key="a")["ContentLength"] == 10 * len(MIB)
+    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+@pytest.mark.parametrize("error", [PermissionError, KeyboardInterrupt])
+def test_failed_or_interrupted_upload_stops_reading(
+    bucket: str, client: Any, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    storage, read = S3Storage(), 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal read
+        for _ in range(1000):
+            read += 1
+            yield MIB
+
+    def fail(**_: Any) -> None:
+        if error is KeyboardInterrupt:
+            signal.raise_signal(signal.SIGINT)
+        raise ClientError({"Error": {"Code": "AccessDenied"}}, "UploadPart")
+
+    storage._client.meta.events.register("before-call.s3.UploadPart", fail)
+    with pytest.raises(error):
+        storage.upload_stream(chunks, f"s3a://{bucket}/a", 1000 * len(MIB))
+    assert read < 300  # 10 parts of 8 MiB wait for their requests
+    assert_nothing_is_left(client, bucket)
 
 
 def test_s3_storage_is_shared_by_process(aws: dict[str, str]) -> None:

@@ -20,7 +20,6 @@ from streaming.storage.local import LocalStorage
 from streaming.storage.write_file import (
     create_file,
     is_replaceable,
-    move_file,
     open_lock_file,
     replace_file,
 )
@@ -35,7 +34,6 @@ OTHER_WRITERS = {
     "streaming/spark/jars.py",
     "pomona/similarity/vector_cache.py",
     "pomona/queries/export.py",
-    "batch_pca/refits/vectors.py",
 }
 
 
@@ -106,25 +104,6 @@ def test_temporary_file_is_created_and_never_opened(
     monkeypatch.undo()
     replace_file(path, b"content")
     assert (victim.read_bytes(), path.read_bytes()) == (b"untouched", b"content")
-
-
-def test_file_moved_from_another_file_system_replaces_link(
-    victim: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, link = victim.with_name("new"), victim.with_name("link")
-    source.write_bytes(b"content")
-    link.symlink_to(victim)
-    replace = os.replace
-
-    def fail_once(*paths: Path) -> None:
-        monkeypatch.setattr(os, "replace", replace)
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-
-    monkeypatch.setattr(os, "replace", fail_once)
-    move_file(source, link)
-    assert (victim.read_bytes(), link.read_bytes()) == (b"untouched", b"content")
-    assert not link.is_symlink()
-    assert not source.exists()
 
 
 def plant(path: Path, kind: str, victim: Path) -> None:
