@@ -347,7 +347,10 @@ def test_tags_are_created_listed_moved_and_deleted(
     ]
     assert pomona("history", history_lake.folder, "--json").json[3]["tags"] == ["march"]
     assert len(pomona("diff", history_lake.folder, "march", "now-on", "--json").json["labels"]) == 5
-    assert "deleted tag march, which pointed to version" in pomona("tag", history_lake.folder, "march", "--delete").out
+    assert (
+        "deleted tag march, which pointed to version"
+        in pomona("tag", history_lake.folder, "march", "--delete").out
+    )
     assert "has no tag march" in pomona("tag", history_lake.folder, "march", "--delete").error_line
     assert pomona("tag", history_lake.folder, "now-on", "--delete").status == 0
     assert pomona("tag", history_lake.folder, "--json").json == []

@@ -121,7 +121,10 @@ def test_retention_is_set_once_and_not_if_long_enough(
     pomona = Command(monkeypatch, capsys)
     output = pomona("tag", lake.root, "audit", "--as-of", "2").out
     assert "the tables now keep removed files for 3,650 days, so that VACUUM keeps this" in output
-    assert "for at least 31 days, the age of the oldest tagged version; the tables are set to 3,650 days" in output
+    assert (
+        "for at least 31 days, the age of the oldest tagged version; the tables are set to 3,650 days"
+        in output
+    )
     properties = table_of(lake).metadata().configuration
     assert [properties[name] for name in RETENTION_PROPERTIES] == ["interval 3650 days"] * 2
     version = table_of(lake).version()
@@ -164,7 +167,10 @@ def test_retention_note_reports_too_short_retention(lake: Lake) -> None:
     tag_only(lake, "audit", 2)
     note = retention_note(lake.root)
     assert note
-    assert "for at least 31 days, the age of the oldest tagged version, but the tables are set to 7 days" in note
+    assert (
+        "for at least 31 days, the age of the oldest tagged version, but the tables are set to 7 days"
+        in note
+    )
     assert "create one of the tags again to extend it" in note
     assert create_tag(lake.root, "audit", "2", force=False)["kept_for_days"] == 3650
     note = retention_note(lake.root)
