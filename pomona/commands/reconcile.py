@@ -111,6 +111,8 @@ def reconcile(
         if result[key]:
             count = result["counts"][key]
             print_paths(console, f"{count:,} {text}", result[key], count)
+    if result["unchecked"]:
+        console.print(f"{result['unchecked']:,} other images that are not listed were not checked")
     differences = sum(
         result["counts"][key] for key in ("missing", "changed", "rewritten", "missing_in_source")
     )

@@ -1,6 +1,7 @@
 """Serve maintenance requests in a running stream.
 
-A watcher thread polls the request queue; the main thread executes requests between micro-batches.
+A watcher thread polls the request queue; the main thread executes requests between micro-batches. `reconcile` lists
+and compares the source while they continue.
 """
 
 from __future__ import annotations

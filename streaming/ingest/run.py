@@ -109,7 +109,7 @@ class StreamingRun:
             self.summary,
             chunk_size=self._trigger_size,
             processing=self._processing,
-            stopped=lambda: self._is_stopping() or self._error is not None,
+            stopped=self._has_ended,
         )
         self._trigger_seconds = settings.trigger_seconds(source.root)
         self._discovery = choose_discovery(
@@ -177,8 +177,8 @@ class StreamingRun:
             lambda: self._batch,
             lambda _, files: self._process(files),
             self._batch.image_index,
-            stream_continues=self._release_processing,
-            stopped=self._is_stopping,
+            let_stream_continue=self._release_processing,
+            stopped=self._has_ended,
         )
 
     @contextmanager
@@ -296,6 +296,9 @@ class StreamingRun:
 
     def _is_stopping(self) -> bool:
         return self._stop_event.is_set() or self._ending
+
+    def _has_ended(self) -> bool:
+        return self._is_stopping() or self._error is not None
 
     def _process_due_files(self) -> None:
         """Check pending files that are due; process those that are new or changed."""

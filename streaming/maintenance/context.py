@@ -38,10 +38,11 @@ class OperationContext:
         The stream's index of the lake; None if no stream is running.
     other_sources : sequence of str
         Other sources of the lake that may be read. A stream reads only its own.
-    stream_continues : callable
-        Returns a context in which the stream may process micro-batches. Otherwise the operation is the only writer.
+    let_stream_continue : callable
+        Returns a context manager: while its block runs, the stream may commit micro-batches. Otherwise the operation is
+        the only writer.
     stopped : callable
-        Returns whether a stop of the stream was requested.
+        Returns whether a stop of the stream was requested, or the stream has failed.
     """
 
     lake: Lake
@@ -51,7 +52,7 @@ class OperationContext:
     process_files: Callable[[MicroBatch, Sequence[StoredFile]], Sequence[BatchResult]]
     image_index: ImageIndex | None = None
     other_sources: Sequence[str] = ()
-    stream_continues: Callable[[], AbstractContextManager[None]] = nullcontext
+    let_stream_continue: Callable[[], AbstractContextManager[None]] = nullcontext
     stopped: Callable[[], bool] = lambda: False
 
     def is_own(self, path: str) -> bool:

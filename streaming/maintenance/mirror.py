@@ -29,8 +29,8 @@ def mirror(
     Returns
     -------
     removed, skipped_deletions : int
-        Numbers of rows that were deleted, and of rows that were kept although their image was deleted: at least these,
-        see `streaming.maintenance.missing_images.DeletedImages`.
+        Numbers of rows that were deleted, and of rows that were kept although their image was deleted; more may be, see
+        `streaming.maintenance.missing_images.DeletedImages`.
     """
     deleted = find_deleted_images(batch.lake, source.root, snapshot, limit)
     if deleted.skip_reason:

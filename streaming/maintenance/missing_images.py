@@ -5,7 +5,8 @@ A failed, empty or implausible listing never causes deletions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
+from streaming.featurize.stopping import StopRequested
 from streaming.lake.image_index import Hashes, contains_hashes, hash_paths, hash_states
 from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
@@ -68,21 +70,27 @@ class DeletedImages:
     Parameters
     ----------
     paths : list of str
-        The existence of each was checked individually. If the rows are not to be deleted, the search may have ended
-        early; `skip_reason` then has the number of images that were not checked.
+        The existence of each was checked individually.
     rows : int
         Number of images of this source in the lake.
     skip_reason : str
         Why the rows are not to be deleted, and what to do; empty if they may be.
+    unchecked : int
+        Number of images that are not in the listing and were not checked: the rows are not to be deleted anyway.
     """
 
     paths: list[str] = field(default_factory=list)
     rows: int = 0
     skip_reason: str = ""
+    unchecked: int = 0
 
 
 def find_deleted_images(
-    lake: Lake, root: str, snapshot: ListingSnapshot, limit: float
+    lake: Lake,
+    root: str,
+    snapshot: ListingSnapshot,
+    limit: float,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> DeletedImages:
     """Find the rows of a source whose image is not in a complete listing and does not exist.
 
@@ -98,11 +106,15 @@ def find_deleted_images(
         Of the whole source.
     limit : float
         A share, 0 to 1.
+    stopped : callable
+        Once it returns True, the checks end.
 
     Raises
     ------
     TransientError
         If the existence of an image on S3 could not be checked.
+    StopRequested
+        If the checks were ended.
     """
     listed = np.sort(snapshot.paths)
     rows, missing = 0, set[str]()
@@ -117,7 +129,8 @@ def find_deleted_images(
             unlisted = ~contains_hashes(listed, hash_paths(names))
             missing.update(names[i] for i in np.flatnonzero(unlisted))
     # An empty listing permits no deletion, so the first image that is confirmed to be absent ends the search.
-    deleted, unchecked = _find_absent(sorted(missing), limit * rows if snapshot.count else 0)
+    max_absent = limit * rows if snapshot.count else 0
+    deleted, unchecked = find_absent(sorted(missing), max_absent, stopped)
     reason = ""
     if deleted and not snapshot.count:
         reason = (
@@ -131,20 +144,26 @@ def find_deleted_images(
         )
     if reason and unchecked:
         reason += f"; {unchecked:,} other images that are not listed were not checked"
-    return DeletedImages(deleted, rows, reason)
+    return DeletedImages(deleted, rows, reason, unchecked)
 
 
-def _find_absent(paths: Sequence[str], max_absent: float) -> tuple[list[str], int]:
+def find_absent(
+    paths: Sequence[str],
+    max_absent: float = math.inf,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[list[str], int]:
     """Return the images that certainly do not exist, and the number of images that were not checked.
 
     The images are checked in chunks, since each waiting check takes 1.6 KB. No chunk follows after `max_absent` is
-    exceeded.
+    exceeded; once `stopped` returns True, StopRequested is raised.
     """
     absent = list[str]()
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(paths), _CHUNK):
             if len(absent) > max_absent:
                 return absent, len(paths) - start
+            if stopped():
+                raise StopRequested
             chunk = paths[start : start + _CHUNK]
             are_absent = pool.map(_is_absent, chunk)
             absent += [path for path, is_absent in zip(chunk, are_absent, strict=True) if is_absent]

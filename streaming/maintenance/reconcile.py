@@ -31,6 +31,7 @@ from streaming.maintenance.missing_images import (
     DEFAULT_REMOVE_LIMIT,
     DeletedImages,
     ListingSnapshot,
+    find_absent,
     find_deleted_images,
 )
 from streaming.maintenance.requests import JSON
@@ -83,7 +84,8 @@ class Comparison:
 
         ``backlog`` is the number of ``missing`` and ``changed`` images, which the next run would process. ``rows`` is
         the number of rows of this source in the lake, with those of deleted images. ``counts`` are the lengths of the
-        lists, of which only the first `max_paths` items are returned.
+        lists, of which only the first `max_paths` items are returned. ``unchecked`` is the number of images that are
+        not in the listing and were not checked: more images may be missing in the source.
         """
         lists = {
             "missing": [file.path for file in self.missing],
@@ -98,6 +100,7 @@ class Comparison:
             "backlog": len(self.missing) + len(self.changed),
             "rows": self.missing_in_source.rows,
             "counts": {name: len(items) for name, items in lists.items()},
+            "unchecked": self.missing_in_source.unchecked,
             **{name: items[:max_paths] for name, items in lists.items()},
             **self.counts.as_json(),
         }
@@ -125,14 +128,14 @@ def compare(
     limit : float
         See `streaming.maintenance.missing_images.find_deleted_images`.
     stopped : callable
-        Once it returns True, the listing ends.
+        Once it returns True, the listing or the search for deleted images ends.
 
     Raises
     ------
     TransientError, FileNotFoundError, PermissionError
         If the source cannot be listed completely.
     StopRequested
-        If the listing was ended.
+        If it was ended so.
     """
     snapshot = ListingSnapshot()
     missing, changed = list[StoredFile](), list[StoredFile]()
@@ -146,7 +149,7 @@ def compare(
         changed,
         rewritten,
         unread,
-        find_deleted_images(lake, source.root, snapshot, limit),
+        find_deleted_images(lake, source.root, snapshot, limit, stopped),
         source.counts,
     )
 
@@ -160,7 +163,7 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
     arguments : dict
         ``source``: its URI; ``selection``: see `streaming.sources.selection.Selection.as_json`, by default the stored
         one; ``rewritten``: paths of rewritten images as found by `compare` in the client, since reading every image
-        would block the stream; ``limit``: largest share of the rows that may be deleted.
+        would delay sweeps and other requests; ``limit``: largest share of the rows that may be deleted.
 
     Returns
     -------
@@ -189,9 +192,8 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
     # The permission to read outside of the source is that of the process that reads, not that of the request.
     may_follow = context.source.selection.follow_links
     source = Source(root, replace(selection, follow_links=selection.follow_links and may_follow))
-    # A listing of 10 million objects takes half an hour. What the stream commits meanwhile is not processed again, and
-    # a row of an image that exists is not deleted.
-    with context.stream_continues():
+    # A listing of 10 million objects takes half an hour.
+    with context.let_stream_continue():
         comparison = compare(
             context.lake,
             source,
@@ -200,6 +202,7 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
             limit=limit,
             stopped=context.stopped,
         )
+    comparison = _without_changes_since(comparison, batch.image_index)
     new = comparison.missing + comparison.changed
     others = set(arguments.get("rewritten") or ()) - {file.path for file in new}
     others = {path for path in others if source.is_image(path)}
@@ -223,6 +226,17 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
         "removed": len(removed),
         "skip_reason": comparison.missing_in_source.skip_reason,
     }
+
+
+def _without_changes_since(comparison: Comparison, index: ImageIndex) -> Comparison:
+    """Compare the differences again: the stream may have committed images since, also some that were uploaded again."""
+    missing, changed = list[StoredFile](), list[StoredFile]()
+    for file, in_lake in index.backlog([*comparison.missing, *comparison.changed]):
+        (changed if in_lake else missing).append(file)
+    deleted = comparison.missing_in_source
+    if not deleted.skip_reason:
+        deleted = replace(deleted, paths=find_absent(deleted.paths)[0])
+    return replace(comparison, missing=missing, changed=changed, missing_in_source=deleted)
 
 
 def _remove_limit(arguments: dict[str, JSON]) -> float:

@@ -1,5 +1,7 @@
 """The request queue of a lake: small files in ``requests/``, executed between two micro-batches.
 
+`reconcile` compares source and lake while micro-batches continue.
+
 A request file is deleted after its result is written. If the process is killed in between, the next one executes
 the request again, so every operation is idempotent.
 """
@@ -42,7 +44,17 @@ _RESULTS: dict[str, Schema] = {
     | {"reasons": Values(int), "other_sources": Optional(int)},
     "forget": {name: [str] for name in ("features", "quarantine", "unknown", "existing")},
     "reconcile": dict.fromkeys(
-        ("listed", "in_lake", "rows", "featurized", "quarantined", "changing", "removed"), int
+        (
+            "listed",
+            "in_lake",
+            "rows",
+            "unchecked",
+            "featurized",
+            "quarantined",
+            "changing",
+            "removed",
+        ),
+        int,
     )
     | {name: [str] for name in ("missing", "changed", "rewritten", "missing_in_source", "unread")}
     | {"skip_reason": str, "unlisted": Values(int), "counts": Values(int)},

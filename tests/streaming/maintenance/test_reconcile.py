@@ -130,7 +130,7 @@ def test_stream_continues_while_the_source_is_listed_and_a_stop_ends_the_listing
     continues, listed, processed = [False], list[bool](), list[bool]()
 
     @contextmanager
-    def stream_continues() -> Iterator[None]:
+    def let_stream_continue() -> Iterator[None]:
         continues[0] = True
         yield
         continues[0] = False
@@ -146,7 +146,7 @@ def test_stream_continues_while_the_source_is_listed_and_a_stop_ends_the_listing
 
     list_images = Source.images
     monkeypatch.setattr(Source, "images", images)
-    request = replace(context, stream_continues=stream_continues, process_files=process)
+    request = replace(context, let_stream_continue=let_stream_continue, process_files=process)
     before = versions(context.lake)
     with pytest.raises(StopRequested):
         reconcile(replace(request, stopped=lambda: True), {"source": f"file:{source}"})
@@ -154,6 +154,32 @@ def test_stream_continues_while_the_source_is_listed_and_a_stop_ends_the_listing
 
     assert reconcile(request, {"source": f"file:{source}"})["featurized"] == 3
     assert (listed, processed) == ([True] * 4, [False])
+
+    (source / "Fig" / "0.jpg").unlink()
+    with pytest.raises(StopRequested):
+        reconcile(replace(request, stopped=lambda: len(listed) >= 6), {"source": f"file:{source}"})
+
+
+def test_image_that_is_uploaded_again_during_a_comparison_keeps_its_row(
+    spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
+) -> None:
+    source = tmp_path / "images"
+    put_all(source, photos("Fig", range(3)))
+    context = open_context(spark, new_lake(), str(source))
+    ingest_all(context)
+    image = source / "Fig" / "0.jpg"
+    content = image.read_bytes()
+    image.unlink()
+
+    @contextmanager
+    def let_stream_continue() -> Iterator[None]:
+        yield
+        put(image, content)
+
+    request = replace(context, let_stream_continue=let_stream_continue)
+    result = reconcile(request, {"source": f"file:{source}"})
+    assert (result["removed"], result["counts"]["missing_in_source"]) == (0, 0)
+    assert len(rows(context.lake.features)) == 3
 
 
 def test_answer_has_all_counts_and_the_first_paths() -> None:
