@@ -81,8 +81,9 @@ _COMMON = {
     # would start all workers twice.
     "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
     # PySpark broadcasts larger functions, such as those with the file names of a large part, and keeps a file for each
-    # until the session ends. Smaller ones are in the tasks' binary, which Spark removes after use.
-    "spark.broadcast.UDFCompressionThreshold": "1g",
+    # until the session ends. Smaller ones are in the tasks' binary, which Spark removes after use, but each task has a
+    # copy: 16 MB are enough for the parts of 100 cores.
+    "spark.broadcast.UDFCompressionThreshold": "16m",
 }
 # Listing on S3 waits for a request per file: use all cores, not only the driver.
 _S3 = {
