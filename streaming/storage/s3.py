@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import cache
 from typing import Any, TypeVar
 
@@ -138,7 +138,8 @@ class S3Storage:
         )
 
         def send() -> None:
-            reader = _ChunkReader(chunks())
+            content = chunks()
+            reader = _ChunkReader(content)
             try:
                 with (
                     translate_s3_errors(path),
@@ -150,6 +151,9 @@ class S3Storage:
                 if reader.error is not None:  # not an error of S3
                     raise reader.error from None
                 raise
+            finally:
+                if isinstance(content, Generator):  # it may hold files or threads
+                    content.close()
 
         retry_transient(send)
 
@@ -183,7 +187,17 @@ class S3Storage:
 
 
 class _ChunkReader(io.RawIOBase):
-    """File of chunks for an upload in other threads, which it ends as soon as one of them fails."""
+    """Readable file over chunks, read by the threads of an upload.
+
+    Once the upload has failed or was canceled, reading raises EOFError, so that the rest is not read.
+
+    Attributes
+    ----------
+    transfer : s3transfer.futures.TransferFuture, optional
+        The upload.
+    error : Exception, optional
+        Raised by the chunks.
+    """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
