@@ -25,9 +25,11 @@ def parse_seconds(value: str | float) -> float:
         ) from None
 
 
-def seconds_option(help_text: str) -> Any:
+def seconds_option(*names: str, help_text: str = "", hidden: bool = False) -> Any:
     """Return an option that takes seconds, or a duration such as ``10m``."""
-    return typer.Option(help=help_text, parser=parse_seconds, metavar="SECONDS")
+    return typer.Option(
+        *names, help=help_text, hidden=hidden, parser=parse_seconds, metavar="SECONDS"
+    )
 
 
 LakeArgument = Annotated[

@@ -88,9 +88,8 @@ def _nearest(scores: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.
     squares = (scores**2).sum(axis=1)
     nearest = np.empty((len(scores), NEIGHBORS), dtype=np.intp)
     means = np.empty(len(scores))
-    distances = np.empty(
-        (_BLOCK, len(scores))
-    )  # allocated once: a new array costs more than its values
+    # Allocated once: allocating it for each block takes longer than computing its values.
+    distances = np.empty((_BLOCK, len(scores)))
     for start in range(0, len(scores), _BLOCK):
         block = scores[start : start + _BLOCK]
         squared = np.matmul(-2 * block, scores.T, out=distances[: len(block)])

@@ -19,7 +19,7 @@ from streaming.lake.layout import Lake
 
 # The change feed contains a replaced row twice: its preimage counts as removed, its postimage as added.
 _ADDED = ("insert", "update_postimage")
-# With fewer rows per task, transferring the matrices of 13 MB to the driver takes longer than the sums.
+# With fewer rows per task, transferring the matrices to the driver takes longer than the sums.
 _ROWS_PER_TASK = 4096
 # Each task sends two matrices of 6.6 MB to the driver: 0.4 of the 1 GiB that Spark allows (spark.driver.maxResultSize).
 _MAX_TASKS = 32

@@ -27,7 +27,7 @@ _EPSILON = float(np.finfo(np.float64).eps)
 _SHIFT_ROWS = 256
 # Matrices of 6.6 MB that the driver collects at most: 0.4 of the 1 GiB that Spark allows (spark.driver.maxResultSize).
 _MAX_MATRICES = 64
-# Matrices that a worker merges. It holds each also unpacked, with 13 MB.
+# Matrices that one task merges; each takes 13 MB unpacked.
 _MERGED_MATRICES = 8
 
 #: Number of a part, or of a group of parts, and the bytes of its moments.

@@ -40,8 +40,8 @@ def ingest(
     trigger: Annotated[
         float | None,
         seconds_option(
-            "Trigger interval, such as 30 or 5m: time between two micro-batches (default: 5 s; 60 s for images on S3, "
-            "which bills each listing)."
+            help_text="Trigger interval, such as 30 or 5m: time between two micro-batches "
+            "(default: 5 s; 60 s for images on S3, which bills each listing)."
         ),
     ] = None,
     file_source: Annotated[
@@ -75,11 +75,15 @@ def ingest(
     device: Annotated[str, typer.Option(help="cpu, or cuda to use the workers' GPUs.")] = "cpu",
     settle: Annotated[
         float,
-        seconds_option("Quarantine a broken file only after it was unchanged for this time."),
+        seconds_option(
+            help_text="Quarantine a broken file only after it was unchanged for this time."
+        ),
     ] = 2.0,
     sweep_every: Annotated[
         float,
-        seconds_option("Time between two sweeps for replaced, empty and old files, such as 10m."),
+        seconds_option(
+            help_text="Time between two sweeps for replaced, empty and old files, such as 10m."
+        ),
     ] = 600.0,
     mirror: Annotated[
         bool,
@@ -89,9 +93,9 @@ def ingest(
     ] = False,
     remove_limit: RemoveLimit = 0.5,
     retry_timeout: Annotated[
-        float, seconds_option("Retry failed reads for up to this time.")
+        float, seconds_option(help_text="Retry failed reads for up to this time.")
     ] = 120.0,
-    patience: Annotated[float | None, typer.Option("--patience", hidden=True)] = None,
+    patience: Annotated[float | None, seconds_option("--patience", hidden=True)] = None,
     max_pixels: Annotated[
         int, typer.Option(help="Maximum width x height to decode; larger images are quarantined.")
     ] = (100_000_000),

@@ -32,7 +32,7 @@ _TIME_FIELDS = {"add": "modificationTime", "remove": "deletionTimestamp", "metaD
 EXTERNAL_FILES = "POMONA_EXTERNAL_FILES"
 # On S3, each commit that is read is a request with its own latency.
 MAX_CONCURRENT_READS = 16
-# Commits in memory at a time.
+# Commits whose results are in memory at a time.
 _CHUNK = 512
 _Result = TypeVar("_Result")
 
@@ -226,7 +226,7 @@ def read_versions(commits: Sequence[Commit]) -> Iterator[Version]:
 def map_commits(
     function: Callable[[Commit], _Result], commits: Sequence[Commit]
 ) -> Iterator[_Result]:
-    """Yield the result of a function for each commit; it is called concurrently, for some commits in advance."""
+    """Yield the result of a function for each commit, in order; it is called for up to `_CHUNK` commits in advance."""
     with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
         for start in range(0, len(commits), _CHUNK):
             yield from pool.map(function, commits[start : start + _CHUNK])

@@ -75,11 +75,12 @@ class IngestSettings:
     max_pixels : int
         Maximum width x height to decode; larger images are quarantined.
     max_prefetch_bytes : int
-        Length in bytes above which a worker reads a file alone, without prefetching others.
+        Maximum bytes of files that a worker keeps in memory. A longer file is read alone, without prefetching others.
     max_cpu_seconds : float
         CPU time for decoding one image; more kills the worker, and the image is quarantined.
     max_failure_rate : float
-        Share of at least the last 200 images that may fail, 0 to 1; more stops the run before they are written.
+        Share of the latest images, at least 200, that may be quarantined, 0 to 1; more stops the run before their rows
+        are written.
     include : sequence of str
         Glob patterns of the files to select, see `streaming.sources.selection.Selection`; all if empty.
     exclude : sequence of str
