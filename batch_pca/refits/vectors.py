@@ -111,6 +111,7 @@ def _publish_csv(folder: RefitFolder, pieces: Sequence[Piece], header: bytes) ->
     digest = hashlib.sha256()
 
     def content() -> Iterator[bytes]:
+        """Yield the CSV from its beginning, and hash it."""
         nonlocal digest
         digest = hashlib.sha256(header)
         yield header

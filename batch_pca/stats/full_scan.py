@@ -50,9 +50,7 @@ def sum_moments(rows: DataFrame) -> Moments:
     vectors = rows.select("features")
     partitions = min(vectors.sparkSession.sparkContext.defaultParallelism, _MAX_MATRICES)
     partial = vectors.coalesce(partitions).mapInArrow(Summer(), "moments binary")
-    if hasattr(
-        partial, "toArrow"
-    ):  # Spark 4: collect() of rows of 13 MB takes half a second longer
+    if hasattr(partial, "toArrow"):  # Spark 4: collect() of such rows takes half a second longer
         return _merge(partial.toArrow()["moments"].to_pylist())
     return _merge([bytes(row.moments) for row in partial.collect()])
 

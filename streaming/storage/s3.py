@@ -138,6 +138,7 @@ class S3Storage:
         )
 
         def send() -> None:
+            """Make one attempt."""
             content = chunks()
             reader = _ChunkReader(content)
             try:
@@ -206,9 +207,11 @@ class _ChunkReader(io.RawIOBase):
         self.error: Exception | None = None
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with the next bytes; return their number, 0 at the end."""
         # The library reads on to the end after a failed part or Ctrl-C.
         if self.transfer is not None and self.transfer.done():
             raise EOFError("the upload has ended")
