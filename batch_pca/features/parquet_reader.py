@@ -7,7 +7,7 @@ if the files alone do not define the table: deletion vectors, column mapping, or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
@@ -23,6 +23,7 @@ from streaming.storage.range_reader import open_ranges
 #: Columns that every file must contain for its rows to be read without Spark.
 COLUMNS = ("path", "label", "features")
 _BATCH_ROWS = 1024
+_MIN_BATCH_ROWS = _BATCH_ROWS // 2
 # Parquet footers are small, and each takes two requests on S3: read many in parallel.
 _FOOTER_THREADS = 32
 
@@ -60,9 +61,33 @@ class Part:
     slices: tuple[Slice, ...]
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Yield these columns of the rows in the given order, up to 1,024 rows at a time."""
-        for piece in self.slices:
-            yield from piece.batches(columns)
+        """Yield these columns of the rows in the given order, in batches of about 1,024 rows."""
+        yield from merge_small_batches(
+            batch for piece in self.slices for batch in piece.batches(columns)
+        )
+
+
+def merge_small_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Concatenate neighbors until they have at least 512 rows, or the schema changes.
+
+    A stream writes files of a few rows. To sum a batch, a matrix of all pairs of columns is updated, which takes
+    milliseconds regardless of the number of rows.
+    """
+    small: list[pa.RecordBatch] = []
+    for batch in batches:
+        if small and batch.schema != small[0].schema:
+            yield _concatenate(small)
+            small = []
+        small.append(batch)
+        if sum(piece.num_rows for piece in small) >= _MIN_BATCH_ROWS:
+            yield _concatenate(small)
+            small = []
+    if small:
+        yield _concatenate(small)
+
+
+def _concatenate(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def feature_matrix(column: pa.ListArray) -> NDArray[np.float32]:

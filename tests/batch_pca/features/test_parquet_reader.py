@@ -8,13 +8,16 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pyspark
 import pytest
 
 from batch_pca.features.parquet_reader import (
+    Part,
     Slice,
     feature_matrices,
     feature_matrix,
+    merge_small_batches,
     plan_parts,
     split_evenly,
 )
@@ -50,6 +53,54 @@ def test_feature_matrix_without_rows_and_with_null_values() -> None:
     column = pa.array([[1, None], [3, 4]], pa.list_(pa.float32()))
     assert feature_matrix(column.slice(0, 0)).shape == (0, 0)
     np.testing.assert_array_equal(feature_matrix(column), [[1, np.nan], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "merged"),
+    [
+        ([], []),
+        ([0], [0]),
+        ([4], [4]),
+        ([1024, 1024, 3], [1024, 1024, 3]),
+        ([4] * 300, [512, 512, 176]),
+        ([3, 1024, 0, 5, 600], [1027, 605]),
+    ],
+)
+def test_small_batches_are_merged_in_order(sizes: list[int], merged: list[int]) -> None:
+    ends = np.cumsum([0, *sizes])
+    rows = pa.record_batch({"row": np.arange(ends[-1])})
+    pieces = [rows.slice(start, size) for start, size in zip(ends, sizes, strict=False)]
+    found = list(merge_small_batches(pieces))
+    assert [batch.num_rows for batch in found] == merged
+    assert [row for batch in found for row in batch["row"].to_pylist()] == list(range(ends[-1]))
+
+
+@pytest.mark.parametrize(
+    ("element", "merged"),
+    [
+        (pa.field("item", pa.float32()), [8]),
+        (pa.field("element", pa.float32(), nullable=False), [4, 4]),
+        (pa.field("element", pa.float64()), [4, 4]),
+    ],
+)
+def test_batches_of_different_schemas_are_not_merged(element: pa.Field, merged: list[int]) -> None:
+    column = pa.array([[1.0], [2.0]], pa.list_(pa.float32()))
+    first = pa.record_batch({"features": column})
+    second = pa.record_batch({"features": column.cast(pa.list_(element))})
+    found = list(merge_small_batches([first, first, second, second]))
+    assert [batch.num_rows for batch in found] == merged
+    assert [row for batch in found for row in batch["features"].to_pylist()] == [[1], [2]] * 4
+
+
+def test_rows_of_many_small_files_are_read_in_few_batches(tmp_path: Path) -> None:
+    slices = []
+    for number in range(300):
+        pa.parquet.write_table(
+            pa.table({"path": [f"{number}/{n}" for n in range(4)]}), tmp_path / f"{number}.parquet"
+        )
+        slices.append(Slice(f"file:{tmp_path}/{number}.parquet", 0, 0, 4))
+    found = list(Part(tuple(slices)).batches(["path"]))
+    assert [batch.num_rows for batch in found] == [512, 512, 176]
 
 
 @pytest.mark.parametrize("sizes", [[1], [5, 0, 1], [1000, 3], [7] * 13, [0]])
