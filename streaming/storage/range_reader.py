@@ -25,14 +25,18 @@ def open_ranges(uri: str) -> Path | io.RawIOBase:
     return S3Ranges(uri) if is_s3(uri) else local_path(uri)
 
 
+# PyArrow reads this much for a footer: a Parquet file that is not longer takes one request.
+_END_BYTES = 64 * 1024
+
+
 class S3Ranges(io.RawIOBase):
-    """A seekable file over one S3 object; each read is one range request."""
+    """A seekable file over one S3 object; each read before its last 64 KiB is one range request."""
 
     def __init__(self, uri: str) -> None:
         from streaming.storage.s3 import s3_storage
 
         self._uri, self._storage = uri, s3_storage()
-        self._length = self._storage.stat(uri).length
+        self._end, self._length = self._storage.read_end(uri, _END_BYTES)
         self._position = 0
 
     def readable(self) -> bool:
@@ -59,6 +63,10 @@ class S3Ranges(io.RawIOBase):
         count = end - self._position
         if count <= 0:
             return 0
-        buffer[:count] = self._storage.read_range(self._uri, self._position, end)
+        start = self._position - (self._length - len(self._end))
+        if start >= 0:
+            buffer[:count] = self._end[start : start + count]
+        else:
+            buffer[:count] = self._storage.read_range(self._uri, self._position, end)
         self._position = end
         return count

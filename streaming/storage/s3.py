@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
+from botocore.exceptions import ClientError
 
 from streaming.errors import ExternalError
 from streaming.storage.interface import (
@@ -117,6 +118,23 @@ class S3Storage:
             path, lambda: self._client.get_object(**parameters)["Body"].read()
         )
         return content
+
+    def read_end(self, path: str, size: int) -> tuple[bytes, int]:
+        """Return the last `size` bytes of one object, or all if it has fewer, and its length, in one request."""
+        bucket, key = bucket_and_key(path)
+
+        def request() -> tuple[bytes, str]:
+            try:
+                found = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes=-{size}")
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "InvalidRange":  # the object is empty
+                    return b"", ""
+                raise
+            return found["Body"].read(), found.get("ContentRange", "")
+
+        content, content_range = call_with_retries(path, request)
+        _, _, length = content_range.rpartition("/")
+        return content, int(length) if length else len(content)
 
     def write(self, path: str, content: bytes) -> None:
         """Put an object."""
