@@ -119,7 +119,9 @@ def reconcile(
     if result["unlisted"]:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in result["unlisted"].items())
         console.print(f"not compared, because they could not be listed: {listed}")
-    if not differences:
+    if not differences and (result["unread"] or result["unchecked"] or result["unlisted"]):
+        console.print("no differences among the images that were compared")
+    elif not differences:
         console.print("source and lake are consistent")
     elif not fix and result["rewritten"]:
         console.print(
