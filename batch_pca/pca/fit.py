@@ -172,7 +172,7 @@ def _validate_components(options: FitOptions, limit: int, rows: int) -> None:
             else f"only {limit} columns vary"
         )
         raise SnapshotError(
-            f"components={options.components} is too large, {cause}: "
+            f"{options.components} components are too many, {cause}: "
             f"use {limit} or fewer, use a variance ratio, or ingest more images"
         )
 

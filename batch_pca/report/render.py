@@ -28,6 +28,7 @@ from batch_pca.report.outliers import NotableImage, NotableImages
 from batch_pca.report.plots import DriftPoint, plot_drift, plot_variance
 from batch_pca.report.scatter import plot_scatter
 from batch_pca.report.thumbnails import Thumbnails
+from streaming.counts import format_count
 from streaming.sanitize import display_locations, escape_html, escape_text
 
 Rows = Sequence[Sequence[object]]
@@ -213,7 +214,7 @@ def _title(data: ReportData) -> str:
     source = f" of {display_locations(data.source)}" if data.source else ""
     date = f", {data.created_at:%Y-%m-%d}" if data.created_at else ""
     count = data.points.total
-    return f"{count:,} {'image' if count == 1 else 'images'}{source}{date}"
+    return f"{format_count(count, 'image')}{source}{date}"
 
 
 def _read_resource(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pomona.options import Json, LakeArgument
+from streaming.counts import format_count
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
@@ -40,7 +41,9 @@ def diff(
         console.print_json(result)
         return
     for name in ("from", "to"):
-        console.print(f"{name:<9} {result[name]['resolved']}: {result[name]['rows']:,} rows")
+        console.print(
+            f"{name:<9} {result[name]['resolved']}: {format_count(result[name]['rows'], 'row')}"
+        )
     console.print(", ".join(f"{result[change]:,} {change}" for change in CHANGES))
     if result["labels"]:
         layout = TableLayout(shorten=("label",))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument, escape_label
+from streaming.counts import format_count
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ def _render(console: Console, result: dict[str, Any], near: NearDuplicateOptions
 
     groups = result["same_bytes"]
     images = sum(len(group["images"]) for group in groups)
-    unit = "group" if len(groups) == 1 else "groups"
-    console.print(f"identical bytes: {images:,} images in {len(groups):,} {unit}")
+    counted = f"{format_count(images, 'image')} in {format_count(len(groups), 'group')}"
+    console.print(f"identical bytes: {counted}")
     if groups:
         console.print_table(
             {"group": "group", "label": "label", "path": "path"},
@@ -140,10 +141,9 @@ def _render(console: Console, result: dict[str, Any], near: NearDuplicateOptions
         )
     if near and "near" in result:
         count = result["near_count"]
-        unit = "pair" if count == 1 else "pairs"
         shown = f", the closest {near.top:,}:" if count > near.top else ""
         console.print(
-            f"near-duplicates: {count:,} {unit} with a cosine of at least {near.at_least:g}{shown}"
+            f"near-duplicates: {format_count(count, 'pair')} with a cosine of at least {near.at_least:g}{shown}"
         )
         columns = ("cosine", "label", "path", "other label", "other path")
         rows = []

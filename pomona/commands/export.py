@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument, escape_label
+from streaming.counts import format_count
 
 
 def export(
@@ -26,6 +27,8 @@ def export(
 ) -> None:
     """Write the features to one Parquet, CSV or NumPy file.
 
+    The column path is written as it is stored: a URI, file:/… or s3a://….
+
     Example: pomona export ./lake features.parquet --as-of 2026-11-01
     """
     from pomona.output.console import Console
@@ -38,4 +41,6 @@ def export(
     if as_json:
         console.print_json({"file": done.file, "rows": done.rows} | version_json(done.version))
     else:
-        console.print(f"{done.file}: {done.rows:,} rows of {done.version.description}")
+        console.print(
+            f"{done.file}: {format_count(done.rows, 'row')} of {done.version.description}"
+        )

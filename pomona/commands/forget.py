@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pomona.options import Json, LakeArgument
+from streaming.counts import format_count
 from streaming.errors import LakeError
 
 
@@ -46,8 +47,9 @@ def forget(
     if as_json:
         console.print_json(result)
         return
+    rows = format_count(len(result["features"]), "row")
     console.print(
-        f"{deleted:,} images deleted from the lake: {len(result['features']):,} rows of features, "
+        f"{format_count(deleted, 'image')} deleted from the lake: {rows} of features, "
         f"{len(result['quarantine']):,} of quarantine; earlier versions of the tables keep them"
     )
     print_paths(console, "not in the lake:", result["unknown"])

@@ -21,6 +21,7 @@ from pomona.options import (
     SourceArgument,
     seconds_option,
 )
+from streaming.counts import format_count
 from streaming.outcomes import Outcome, Reason
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from streaming.ingest.settings import IngestSummary, StageCallback
 
 _WARNINGS_SHOWN = 5
+_RETRIED = {"reads": "read", "listings": "listing", "tables": "table request"}
 
 
 def ingest(
@@ -114,7 +116,7 @@ def ingest(
     max_failure_rate: Annotated[
         float,
         typer.Option(
-            help="Maximum rate (0 to 1) of quarantined images among the latest ones, at least 200."
+            help="Stop if more than this fraction (0 to 1) of the latest images (at least 200) is quarantined."
         ),
     ] = 0.5,
     include: Include = None,
@@ -188,7 +190,8 @@ def stage_reporter(console: Console, source: str) -> StageCallback:
 
     def report(stage: Stage, images: int) -> None:
         if stage is Stage.WATCH:
-            shown = f"watching {source}: {images:,} images, nothing new; Ctrl-C to stop"
+            counted = format_count(images, "image")
+            shown = f"watching {source}: {counted}, nothing new; Ctrl-C to stop"
             console.report_stage(f"watching {source}", shown=shown)
         else:
             console.report_stage(stage, plain=stage in (Stage.EXPORT, Stage.SPARK, Stage.STOP))
@@ -239,29 +242,30 @@ def summary_lines(summary: IngestSummary) -> list[str]:
     """Format the summary of an ingestion as text lines."""
     good, bad = summary.outcomes[Outcome.FEATURES], summary.outcomes[Outcome.QUARANTINE]
     rate = f" ({summary.images_per_second:.1f} per second)" if summary.images_per_second else ""
-    first = f"{good:,} images featurized, {bad:,} quarantined in {summary.busy:.1f} s{rate}"
+    featurized = format_count(good, "image")
+    first = f"{featurized} featurized, {bad:,} quarantined in {summary.busy:.1f} s{rate}"
     lines = [first + (f", {summary.replaced:,} of them replaced" if summary.replaced else "")]
     if summary.reasons:
         listed = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.reasons.items()))
         lines.append(f"quarantined: {listed}")
     for extra, count in sorted(summary.missing_extras.items()):
-        lines.append(f"{count:,} of them need an extra: pip install 'pomona[{extra}]'")
+        lines.append(f"an extra is needed for {count:,} of them: pip install 'pomona[{extra}]'")
     lines += _warning_lines(summary.warnings)
     if summary.removed:
-        lines.append(f"{summary.removed:,} rows removed: their images were deleted")
+        lines.append(f"{format_count(summary.removed, 'row')} of deleted images removed")
     if summary.skipped_deletions:
-        lines.append(f"{summary.skipped_deletions:,} rows kept although their images were deleted")
+        kept = format_count(summary.skipped_deletions, "row")
+        lines.append(f"{kept} of deleted images kept")
     if summary.outcomes[Outcome.DELETED]:
-        lines.append(
-            f"{summary.outcomes[Outcome.DELETED]} images were deleted before they were read"
-        )
+        deleted = format_count(summary.outcomes[Outcome.DELETED], "image")
+        lines.append(f"{deleted} deleted before the first read")
     retries = {name: count for name, count in sorted(summary.retries.items()) if count}
     if retries:
-        counts = ", ".join(f"{count:,} of {name}" for name, count in retries.items())
+        counts = ", ".join(format_count(count, _RETRIED[name]) for name, count in retries.items())
         lines.append(f"retried after transient errors: {counts}")
     lines += summary.listing.describe()
     if summary.waiting:
-        lines.append(f"{summary.waiting:,} images are left for the next run")
+        lines.append(f"{format_count(summary.waiting, 'image')} left for the next run")
     return lines
 
 
@@ -269,11 +273,11 @@ def _warning_lines(counts: WarningCounts) -> list[str]:
     """Format the most frequent warnings of the decoders, each with the path of one image."""
     if not counts.images:
         return []
-    lines = [f"{counts.images:,} images with warnings of their decoders"]
+    lines = [f"{format_count(counts.images, 'image')} with decoder warnings"]
     for message, images in counts.messages.most_common(_WARNINGS_SHOWN):
         lines.append(f"  {images:,}: {message} (for example {counts.examples[message]})")
     if (more := len(counts.messages) - _WARNINGS_SHOWN) > 0:
-        lines.append(f"  and {more} other messages: see --json")
+        lines.append(f"  and {format_count(more, 'other message')}: see --json")
     return lines
 
 

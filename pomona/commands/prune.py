@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pomona.options import Json, LakeArgument
+from streaming.counts import format_count
 
 if TYPE_CHECKING:
     from batch_pca.refits.prune import PruneResult
@@ -70,11 +71,12 @@ def prune_lines(result: PruneResult) -> list[str]:
     if len(protected) > MAX_LISTED:
         lines.append(f"and {len(protected) - MAX_LISTED:,} more kept (--json shows all)")
     if result.interrupted:
-        lines.append(f"{verb}: {len(result.interrupted):,} folders of interrupted commands")
+        folders = format_count(len(result.interrupted), "folder")
+        lines.append(f"{verb}: {folders} of interrupted commands")
     freed = "would be freed" if result.dry_run else "freed"
     return [
         *lines,
-        f"{len(result.removed):,} refits {verb}, {result.remaining:,} kept, "
+        f"{format_count(len(result.removed), 'refit')} {verb}, {result.remaining:,} kept, "
         f"{format_size(result.size)} {freed}",
     ]
 

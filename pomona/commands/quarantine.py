@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument
+from streaming.counts import format_count
 from streaming.errors import UsageError
 
 
@@ -22,7 +23,9 @@ def quarantine(
     Example: pomona quarantine ./lake --retry --reason access_denied
     """
     if retry and as_of:
-        raise UsageError("--retry processes the current quarantine: omit --as-of")
+        raise UsageError(
+            "--retry and --as-of cannot be combined: --retry processes the current quarantine"
+        )
     if retry:
         return retry_quarantined(lake, reason, as_json=as_json)
 
@@ -73,17 +76,20 @@ def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
         return
     reasons = ", ".join(f"{count} {name}" for name, count in sorted(result["reasons"].items()))
     console.print(
-        f"{result['retried']:,} images processed again: {result['featurized']:,} featurized, "
+        f"{format_count(result['retried'], 'image')} processed again: {result['featurized']:,} featurized, "
         f"{result['quarantined']:,} still in quarantine" + (f" ({reasons})" if reasons else "")
     )
     if result["changing"]:
-        console.print(f"{result['changing']:,} are still being written: try again later")
+        console.print(
+            f"{format_count(result['changing'], 'image')} still being written: try again later"
+        )
     if result["missing_in_source"]:
         console.print(
-            f"{result['missing_in_source']:,} images no longer exist in the source; "
-            "their rows were kept (use `pomona forget` to delete them)"
+            f"{format_count(result['missing_in_source'], 'image')} deleted from the source; "
+            "the rows are kept (use `pomona forget` to delete them)"
         )
     if others:
         console.print(
-            f"{others:,} images of other sources were not processed: the running stream reads only its own source"
+            f"{format_count(others, 'image')} of other sources not processed: "
+            "the running stream reads only its own source"
         )

@@ -15,6 +15,7 @@ from pomona.options import (
     RemoveLimit,
     SourceArgument,
 )
+from streaming.counts import format_count
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def reconcile(
     Example: pomona reconcile ./fruits ./lake --hash
     """
     if not 0 <= remove_limit <= 1:
-        raise UsageError(f"--remove-limit is {remove_limit}: it must be 0 to 1")
+        raise UsageError(f"--remove-limit {remove_limit:g}: give a fraction, 0 to 1")
 
     from pomona.commands.requests import print_paths, submit_request
     from pomona.output.console import Console
@@ -98,8 +99,8 @@ def reconcile(
         console.print_json(result)
         return
     console.print(
-        f"{result['listed']:,} images of {images.root}: {result['in_lake']:,} in the lake, "
-        f"{result['counts']['missing']:,} missing; {result['rows']:,} rows of this source in the lake"
+        f"{format_count(result['listed'], 'image')} of {images.root}: {result['in_lake']:,} in the lake, "
+        f"{result['counts']['missing']:,} missing; {format_count(result['rows'], 'row')} of this source in the lake"
     )
     for key, text in (
         ("missing", "missing: in neither table"),
@@ -112,7 +113,8 @@ def reconcile(
             count = result["counts"][key]
             print_paths(console, f"{count:,} {text}", result[key], count)
     if result["unchecked"]:
-        console.print(f"{result['unchecked']:,} other images that are not listed were not checked")
+        others = format_count(result["unchecked"], "other image")
+        console.print(f"not checked: {others} not in the listing")
     differences = sum(
         result["counts"][key] for key in ("missing", "changed", "rewritten", "missing_in_source")
     )

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pomona.options import AsOf, GlueDatabase, Json, LakeArgument
+from streaming.counts import format_count
 from streaming.errors import ExternalError, SnapshotError, ThresholdExceeded, UsageError
 
 if TYPE_CHECKING:
+    from batch_pca.pca.fit import FitOptions
     from batch_pca.refit import RefitOptions, RefitResult
     from batch_pca.refits.drift import DriftLimits
     from pomona.output.console import Console
@@ -67,7 +69,6 @@ def refit(
     # Read when NumPy is imported. The threads of OpenBLAS spin while they wait for each other: on two busy cores, the
     # eigendecomposition of 1280 columns takes 6 to 10 s with two threads, and 0.7 to 1.2 s with one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from batch_pca.pca.fit import FitOptions
     from batch_pca.refit import RefitOptions
     from batch_pca.refits.glue import check_database
     from streaming.lake.layout import Lake
@@ -75,11 +76,9 @@ def refit(
     if glue_database is not None:
         check_database(Lake.at(lake), glue_database)
     if every and as_of:
-        raise UsageError("--every and --as-of exclude each other: --as-of selects a fixed version")
-    if components is None and variance is None:
-        variance = 0.95
+        raise UsageError("--every and --as-of cannot be combined: --as-of selects a fixed version")
     options = RefitOptions(
-        fit=FitOptions(components, variance),
+        fit=fit_options(components, variance),
         as_of=as_of,
         fit_on=fit_on,
         full=full,
@@ -88,6 +87,23 @@ def refit(
     )
     run = partial(refit_every, every=every) if every else refit_once
     run(lake, options, fail_on_drift=fail_on_drift, glue_database=glue_database, as_json=as_json)
+
+
+def fit_options(components: int | None, variance: float | None) -> FitOptions:
+    """Return the options of a fit; UsageError, which names the option, for values that are out of range."""
+    from batch_pca.pca.fit import FitOptions
+
+    if components is None:
+        variance = 0.95 if variance is None else variance
+        if not 0 < variance <= 1:
+            raise UsageError(
+                f"--variance {variance:g}: give a ratio above 0, up to 1, such as 0.95"
+            )
+    elif variance is not None:
+        raise UsageError("--components and --variance cannot be combined: omit one")
+    elif components < 1:
+        raise UsageError(f"--components {components}: give 1 or more")
+    return FitOptions(components, variance)
 
 
 def drift_limits(texts: Sequence[str]) -> DriftLimits:
@@ -105,8 +121,7 @@ def drift_limits(texts: Sequence[str]) -> DriftLimits:
             limits[name] = float(limit)
         except ValueError:
             raise UsageError(
-                f"--max-drift {text}: write one of {names}, = and a number, such as angle=15; "
-                "repeat the option for several"
+                f"--max-drift {text}: expected NAME=NUMBER with NAME {names}, such as angle=15"
             ) from None
     return DriftLimits(**limits)
 
@@ -218,7 +233,8 @@ def refit_lines(result: RefitResult) -> list[str]:
     from batch_pca.refits.drift import describe_drift
 
     row = result.row
-    kept = f"{row.components} components explain {row.explained:.1%} of the variance"
+    verb = "explains" if row.components == 1 else "explain"
+    kept = f"{format_count(row.components, 'component')} {verb} {row.explained:.1%} of the variance"
     as_of = [f"as of: {result.as_of}"] if result.as_of else []
     if not result.is_new:
         return [
@@ -229,7 +245,8 @@ def refit_lines(result: RefitResult) -> list[str]:
     phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.phases.items())
     lines = [
         *as_of,
-        f"refit {row.refit_id}: {row.rows:,} rows of features version {row.features_version} in {row.seconds:.1f} s",
+        f"refit {row.refit_id}: {format_count(row.rows, 'row')} of features version {row.features_version} "
+        f"in {row.seconds:.1f} s",
         kept,
         f"statistics: {result.statistics_summary}",
         f"seconds: {phases}",
@@ -239,7 +256,7 @@ def refit_lines(result: RefitResult) -> list[str]:
         lines.append(f"drift threshold exceeded: {row.drift_exceeded}")
     if result.limited_by_rows:
         lines.append(
-            f"{row.rows_fitted:,} rows allow at most {row.rows_fitted - 1:,} components: "
+            f"{row.rows_fitted:,} rows allow at most {format_count(row.rows_fitted - 1, 'component')}: "
             "with more rows, more components may be needed for this variance"
         )
     return [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument
+from streaming.counts import format_count
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def _render_lake(console: Console, description: JsonObject) -> None:
 
     console.print_field("as of    ", f"{description['as_of']['resolved']}")
     console.print_field(
-        "rows     ", f"{description['rows']:,} in {len(description['labels']):,} labels"
+        "rows     ",
+        f"{description['rows']:,} in {format_count(len(description['labels']), 'label')}",
     )
     console.print_field("model    ", f"{description['model_id'] or 'none yet'}")
     for name in ("refits", "tags"):
@@ -81,7 +83,7 @@ def _render_refit(console: Console, description: JsonObject) -> None:
     console.print_field(
         "features ",
         f"version {description['features_version']} of {description['features_timestamp']}, "
-        f"{description['rows']:,} rows",
+        f"{format_count(description['rows'], 'row')}",
     )
     console.print_field(
         "fitted   ",
@@ -113,9 +115,7 @@ def _render_image(console: Console, description: JsonObject) -> None:
     if row is None:
         console.print("no row in the features of this version")
     if quarantined:
-        attempts = (
-            "1 attempt" if quarantined["attempts"] == 1 else f"{quarantined['attempts']} attempts"
-        )
+        attempts = format_count(quarantined["attempts"], "attempt")
         console.print(
             f"in quarantine: {quarantined['reason']}: {quarantined['detail']} ({attempts})"
         )

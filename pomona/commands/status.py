@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument
+from streaming.counts import format_count
 from streaming.errors import ThresholdExceeded, UsageError
 
 
@@ -29,7 +30,9 @@ def status(
     Example: pomona status ./lake --max-age 10m --max-age refit=25h
     """
     if max_age and as_of:
-        raise UsageError("--max-age checks the current state: omit --as-of")
+        raise UsageError(
+            "--max-age and --as-of cannot be combined: --max-age checks the current state"
+        )
     if max_age:
         return check_freshness(lake, max_age, as_json=as_json)
 
@@ -47,7 +50,9 @@ def status(
     reasons = state["quarantine"]
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     batch, refit = state["last_batch"], state["last_refit"]
-    console.print_field("rows        ", f"{state['rows']:,} in {state['labels']} labels")
+    console.print_field(
+        "rows        ", f"{state['rows']:,} in {format_count(state['labels'], 'label')}"
+    )
     console.print_field("model       ", f"{state['model_id'] or 'none yet'}")
     console.print_field(
         "quarantine  ", f"{sum(reasons.values()):,}" + (f" ({counts})" if counts else "")
@@ -62,7 +67,7 @@ def status(
         console.print_field(
             "last batch  ",
             f"{batch['at']} ({format_age(batch['seconds_ago'])}): "
-            f"{batch['images']:,} images, {batch['quarantined']:,} quarantined"
+            f"{format_count(batch['images'], 'image')}, {batch['quarantined']:,} quarantined"
             + (f", {batch['images_per_second']:.1f} per second" if batch["seconds"] else ""),
         )
     if refit:
@@ -77,7 +82,7 @@ def status(
         console.print_field(
             "last refit  ",
             f"{refit['refit_id']} at {refit['at']}, features version "
-            f"{refit['features_version']}, {refit['components']} components: {state_of_refit}",
+            f"{refit['features_version']}, {format_count(refit['components'], 'component')}: {state_of_refit}",
         )
     else:
         console.print_field(
@@ -94,7 +99,7 @@ def _source_fields(state: dict[str, Any]) -> list[tuple[str, str]]:
         return [("source", "none yet"), ("backlog", "unknown: no image was ingested yet")]
     if len(sources) == 1:
         return [("source", sources[0]["source"]), ("backlog", _backlog_text(sources[0]))]
-    total = "unknown" if state["backlog"] is None else f"{state['backlog']:,} images"
+    total = "unknown" if state["backlog"] is None else format_count(state["backlog"], "image")
     unlisted = sum(each["backlog"] is None for each in sources)
     more = f", without {unlisted:,} of {len(sources):,} sources" if unlisted else ""
     fields = [("source", f"{each['source']}: {_backlog_text(each)}") for each in sources]
@@ -106,7 +111,8 @@ def _backlog_text(source: dict[str, Any]) -> str:
         return f"unknown: the source is not reachable ({source['error']})"
     if not source["backlog"]:
         return "0 images"
-    return f"{source['backlog']:,} images ({source['missing']:,} missing, {source['changed']:,} changed)"
+    backlog = format_count(source["backlog"], "image")
+    return f"{backlog} ({source['missing']:,} missing, {source['changed']:,} changed)"
 
 
 def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:

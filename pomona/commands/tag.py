@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument
+from streaming.counts import format_count
 from streaming.errors import UsageError
 
 
@@ -34,7 +35,7 @@ def tag(
     if name is None and (as_of or force or delete):
         raise UsageError("--as-of, --force and --delete need the NAME of a tag")
     if delete and (as_of or force):
-        raise UsageError("--delete excludes --as-of and --force")
+        raise UsageError("--delete cannot be combined with --as-of or --force: omit them")
 
     from pomona.output.console import Console
     from pomona.output.tables import TableLayout
@@ -63,7 +64,7 @@ def tag(
             console.print(f"as of     {rows[0]['resolved']}")
         if kept := rows[0].get("kept_for_days"):
             console.print(
-                f"the tables now keep removed files for {kept:,} days, so that VACUUM keeps this version"
+                f"the tables now keep removed files for {format_count(kept, 'day')}, so that VACUUM keeps this version"
             )
         subject = f"deleted tag {name}, which pointed" if delete else f"tag {name} points"
         console.print(f"{subject} to version {rows[0]['version']} of {rows[0]['committed']}")

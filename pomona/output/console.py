@@ -22,6 +22,7 @@ from rich.text import Text
 from pomona.output.colors import colored
 from pomona.output.durations import format_elapsed
 from pomona.output.tables import TableLayout, build_table, shorten_middle, shorten_words
+from streaming.counts import format_count
 from streaming.sanitize import display_locations, escape_json, escape_text, message_line
 from streaming.signals import is_stopping
 
@@ -224,11 +225,13 @@ class Console:
             return
         rate = result.images_per_second or 0.0
         name = "sweep" if result.batch.query is None else f"micro-batch {result.batch.number}"
-        text = f"{summary.images:,} images done, {rate:.1f} a second, {summary.waiting:,} waiting"
+        done = format_count(summary.images, "image")
+        text = f"{done} done, {rate:.1f} per second, {summary.waiting:,} waiting"
         if self._status:
             self._status.update(text)
         else:
-            self.print(f"{name}: {result.written:,} images in {result.seconds:.1f} s; {text}")
+            images = format_count(result.written, "image")
+            self.print(f"{name}: {images} in {result.seconds:.1f} s; {text}")
 
 
 def _rich_console(stream: IO[str], *, stderr: bool = False) -> RichConsole:

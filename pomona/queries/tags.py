@@ -6,6 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 from pomona.queries.session import JsonObject, format_timestamp, open_lake, translate_read_errors
+from streaming.counts import format_count
 from streaming.errors import UsageError
 from streaming.lake import tags
 from streaming.lake.layout import Lake
@@ -84,9 +85,10 @@ def retention_note(location: str) -> str | None:
         configured = configured_retention(lake)
     if not existing:
         return None
-    days = math.ceil(needed / timedelta(days=1))
-    unit = "day" if days == 1 else "days"
-    note = f"VACUUM must keep removed files for at least {days:,} {unit}, the age of the oldest tagged version"
+    days = format_count(math.ceil(needed / timedelta(days=1)), "day")
+    note = (
+        f"VACUUM must keep removed files for at least {days}, the age of the oldest tagged version"
+    )
     retention = f"the tables are set to {configured / timedelta(days=1):,g} days"
     if configured >= needed:
         return f"{note}; {retention}"

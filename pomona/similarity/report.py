@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from pomona.similarity.search import SimilarityResult
+from streaming.counts import format_count
 from streaming.errors import ExternalError
 from streaming.images.display import ImageViewer, NotDisplayed
 from streaming.images.isolated_decode import IsolatedDecoder
@@ -62,7 +63,7 @@ def render_report(lake: Lake, result: SimilarityResult) -> str:
 <title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>{_CSS}</style></head><body>
 <h1>{title}</h1><p>{vote}</p>
-<p>Compared with {result.rows:,} images of version {result.version} of the features; shown as the network
+<p>Compared with {format_count(result.rows, "image")} of version {result.version} of the features; shown as the network
 sees them.</p>
 <ol>{items}</ol></body></html>
 """

@@ -76,7 +76,7 @@ class OnnxRuntimeEngine:
             ) from error
         if gpu is not None and _CUDA not in self._session.get_providers():
             raise ModelError(
-                f"device cuda: ONNX Runtime finds no compatible CUDA or cuDNN on {platform.node()}; "
+                f"--device cuda: ONNX Runtime finds no compatible CUDA or cuDNN on {platform.node()}; "
                 "pip install 'onnxruntime-gpu[cuda,cudnn]' there, or use --device cpu"
             )
 
@@ -107,9 +107,9 @@ def unavailable_reason(device: str) -> str | None:
 
     if _CUDA not in onnxruntime.get_available_providers():
         return (
-            f"device cuda: ONNX Runtime on {platform.node()} has no CUDA support; "
+            f"--device cuda: ONNX Runtime on {platform.node()} has no CUDA support; "
             "install onnxruntime-gpu there instead of onnxruntime, or use --device cpu"
         )
     if not gpus.device_count():
-        return f"device cuda: no GPU on {platform.node()}; use --device cpu"
+        return f"--device cuda: no GPU on {platform.node()}: use --device cpu"
     return None

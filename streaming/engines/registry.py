@@ -65,7 +65,7 @@ def create_engine(
         return OpenVinoEngine(model_info, model, threads)
     if name == TensorFlowEngine.name:
         return TensorFlowEngine(model_info, model, threads)
-    raise UsageError(f"engine {name}: unknown; use one of {', '.join(ENGINES)}")
+    raise UsageError(f"--engine {name}: choose one of {', '.join(ENGINES)}")
 
 
 def choose_engine(requested: str | None, precision: str, device: str) -> str:

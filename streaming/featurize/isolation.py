@@ -104,8 +104,8 @@ def _wait_for_start(process: BaseProcess, results: Connection) -> None:
     except EOFError:
         process.join()
         raise ExternalError(
-            f"a process for single images did not start (exit status {process.exitcode}): "
-            "free memory on the machine of the workers"
+            f"the child process that isolates images did not start (exit status {process.exitcode}): "
+            "free memory on the worker's machine"
         ) from None
 
 

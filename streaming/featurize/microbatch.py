@@ -220,7 +220,8 @@ class MicroBatch:
             except (PySparkException, Py4JError) as error:
                 if not _WORKER_DIED.search(str(error)):
                     raise
-                self.workers_started.result()  # if the engine has killed it, no image has
+                # Raises the engine's error: if the engine crashed the worker, no image is to blame.
+                self.workers_started.result()
                 log.warning(
                     "a worker died while processing %s images: they are retried one by one",
                     f"{len(tasks):,}",

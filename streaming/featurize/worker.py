@@ -220,7 +220,7 @@ def max_concurrent_tasks(spark: SparkSession, featurizer: Featurizer) -> int:
         return min(cores, max(1, gpu.device_count()))
     if not context.getConf().get("spark.task.resource.gpu.amount"):
         raise PlatformError(
-            "device cuda: this cluster gives its tasks no GPU; submit with spark.executor.resource.gpu.amount=1 "
+            "--device cuda: this cluster assigns no GPU to its tasks: submit with spark.executor.resource.gpu.amount=1 "
             "and spark.task.resource.gpu.amount=1, or use --device cpu"
         )
     return cores

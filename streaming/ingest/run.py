@@ -14,6 +14,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
+from streaming.counts import format_count
 from streaming.delta.writer import SWEEP, BatchId
 from streaming.errors import PomonaError
 from streaming.featurize.failure_rate import FailureRate
@@ -290,7 +291,7 @@ class StreamingRun:
             results.append(result)
         unread = [detail for result in results for detail in result.unread]
         if unread:
-            more = f" (and {len(unread) - 1:,} other images)" if unread[1:] else ""
+            more = f" (and {format_count(len(unread) - 1, 'other image')})" if unread[1:] else ""
             raise TransientError(unread[0] + more)
         return results
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from streaming.counts import format_count
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
 from streaming.featurize.stopping import StopRequested
@@ -139,11 +140,12 @@ def find_deleted_images(
         )
     elif len(deleted) > limit * rows:
         reason = (
-            f"these are more than {limit:.0%} of the {rows:,} images of {root}: "
+            f"these are more than {limit:.0%} of the {format_count(rows, 'image')} of {root}: "
             "use --remove-limit 1 to delete them"
         )
     if reason and unchecked:
-        reason += f"; {unchecked:,} other images that are not listed were not checked"
+        others = format_count(unchecked, "other image")
+        reason += f"; not checked: {others} not in the listing"
     return DeletedImages(deleted, rows, reason, unchecked)
 
 

@@ -58,7 +58,7 @@ def export(
         For an unknown precision.
     """
     if precision not in PRECISIONS:
-        raise UsageError(f"precision {precision}: unknown; use one of {', '.join(PRECISIONS)}")
+        raise UsageError(f"--precision {precision}: choose one of {', '.join(PRECISIONS)}")
     if weights == IMAGENET and not cached_imagenet().exists():
         fetch_imagenet()
     loaded = read_weights(weights)

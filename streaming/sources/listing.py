@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from streaming.counts import format_count
 from streaming.errors import SourceError, UsageError
 from streaming.images.decode import IMAGE_SUFFIXES
 from streaming.sources.selection import Selection
@@ -100,20 +101,24 @@ class ListingCounts:
             listed = self._by_frequency()[:_MAX_SUFFIXES_SHOWN]
             text = ", ".join(f"{count:,} {suffix}" for suffix, count in listed)
             more = ", …" if len(self.suffixes) > len(listed) else ""
-            lines.append(f"{self.suffixes.total():,} files ignored, no image suffix: {text}{more}")
+            ignored = format_count(self.suffixes.total(), "file")
+            lines.append(f"{ignored} ignored, no image suffix: {text}{more}")
         if self.hidden:
-            lines.append(f"{self.hidden:,} files ignored, hidden: a name begins with _ or .")
+            lines.append(
+                f"{format_count(self.hidden, 'file')} ignored, hidden: a name begins with _ or ."
+            )
         if self.excluded:
-            lines.append(f"{self.excluded:,} files ignored, excluded by a pattern")
+            lines.append(f"{format_count(self.excluded, 'file')} ignored, excluded by a pattern")
         if self.unlisted:
             text = ", ".join(f"{count:,} {reason}" for reason, count in self.unlisted.items())
-            lines.append(f"{self.unlisted.total():,} entries could not be listed: {text}")
+            entries = format_count(self.unlisted.total(), "entry", "entries")
+            lines.append(f"{entries} could not be listed: {text}")
         if self.outside_links:
             count = self.unlisted[Unlisted.OUTSIDE_LINK.value]
             more = ", …" if count > _MAX_OUTSIDE_LINKS_SHOWN else ""
             names = ", ".join(self.outside_links[:_MAX_OUTSIDE_LINKS_SHOWN])
             lines.append(
-                f"{count:,} links lead out of the source and were not followed: {names}{more} "
+                f"{format_count(count, 'link')} out of the source not followed: {names}{more} "
                 "(--follow-links follows them)"
             )
         return lines

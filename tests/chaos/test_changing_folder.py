@@ -201,7 +201,7 @@ def test_stream_survives_changing_folder_and_tables_match_it(
     with streaming(
         folder.root, lake, output, *options, "--mirror", "--remove-limit", "1"
     ) as running:
-        wait_for(lambda: "images done" in output.read_text(), WAIT_TIMEOUT, running)
+        wait_for(lambda: " done, " in output.read_text(), WAIT_TIMEOUT, running)
         folder.run(SECONDS)
         assert running.poll() is None, output.read_text()[-3000:]
         images = folder.images()

@@ -159,19 +159,19 @@ def test_stream_ingests_arriving_photographs_without_tensorflow_and_stops_on_sig
             start_new_session=True,
         )
         try:
-            wait_for(lambda: "images done" in output.read_text(), WAIT_TIMEOUT, running)
+            wait_for(lambda: " done, " in output.read_text(), WAIT_TIMEOUT, running)
             assert arrived in pipeline.paths()
             delivered = f"file:{pipeline.deliver()}"
             wait_for(lambda: delivered in pipeline.paths(), MAX_LATENCY * slowness(), running)
-            wait_for(lambda: output.read_text().count("images done") > 1, WAIT_TIMEOUT, running)
+            wait_for(lambda: output.read_text().count(" done, ") > 1, WAIT_TIMEOUT, running)
             os.killpg(running.pid, signal.SIGTERM)  # as `timeout` and systemd do
             assert running.wait(WAIT_TIMEOUT) == 0
         finally:
             kill_process_group(running)
     lines = output.read_text().splitlines()
     assert lines[0] == "starting Spark"
-    batches = [line for line in lines if "images done" in line]
-    assert re.fullmatch(r"(micro-batch \d+|sweep): 1 images in .* 1 images done, .*", batches[0])
+    batches = [line for line in lines if " done, " in line]
+    assert re.fullmatch(r"(micro-batch \d+|sweep): 1 image in .* 1 image done, .*", batches[0])
     assert re.match(r"2 images featurized, 0 quarantined in .* per second\)", lines[-1])
     ignored = "pomona: ignored PYTHONPATH: Pomona uses its own Spark\n"  # of the import blocker
     assert (tmp_path / "errors").read_text() == ignored
@@ -183,15 +183,15 @@ def test_stream_on_terminal_shows_progress_and_stops_on_ctrl_c(pipeline: Pipelin
     args = ["ingest", str(pipeline.source), str(pipeline.lake), "--trigger", "1"]
     running, terminal = start_on_terminal(args, pipeline.env)
     try:
-        wait_for(lambda: b"images done" in terminal.read(), WAIT_TIMEOUT, running)
+        wait_for(lambda: b" done, " in terminal.read(), WAIT_TIMEOUT, running)
         terminal.send_keys(b"\x03")
         assert terminal.wait_for_exit(running, WAIT_TIMEOUT) == 0
     finally:
         kill_process_group(running)
     text = terminal.text
     assert "starting" in text
-    assert re.search(r"1 images done, \d+\.\d a second, 0 waiting", text)
-    assert "1 images featurized, 0 quarantined" in text.strip().splitlines()[-1]
+    assert re.search(r"1 image done, \d+\.\d per second, 0 waiting", text)
+    assert "1 image featurized, 0 quarantined" in text.strip().splitlines()[-1]
     assert "Traceback" not in text
     assert "ERROR" not in text
     assert arrived in pipeline.paths()

@@ -56,7 +56,7 @@ ERRORS = [
     ("ingest empty lake --once", "empty contains no images (it is empty)"),
     (
         "ingest other lake --once",
-        "other contains no images (1 files ignored, no image suffix: 1 .txt)",
+        "other contains no images (1 file ignored, no image suffix: 1 .txt)",
     ),
     ("ingest photos photos", "photos: choose a folder outside of it"),
     ("ingest photos photos/lake", "lies inside the source"),

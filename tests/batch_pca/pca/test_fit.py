@@ -181,8 +181,8 @@ def test_previous_components_of_different_width_are_rejected() -> None:
 @pytest.mark.parametrize(
     ("rows", "components", "message"),
     [
-        (SHORT, 20, "components=20 is too large, 20 rows allow at most 19 components: use 19"),
-        (WITH_CONSTANTS, 39, "=39 is too large, only 38 columns vary: use 38"),
+        (SHORT, 20, "20 components are too many, 20 rows allow at most 19 components: use 19"),
+        (WITH_CONSTANTS, 39, "39 components are too many, only 38 columns vary: use 38"),
         (PLAIN[[0] * 30], 1, "all 40 columns are constant over 30 rows"),
         (PLAIN[:0], 1, "^a fit needs at least 2 rows, not 0: ingest more"),
         (PLAIN[:1], 1, "^a fit needs at least 2 rows, not 1"),

@@ -345,7 +345,7 @@ def test_command_prints_what_it_removed(
     assert pomona("prune", lake.root, "--keep", "3", "--dry-run").out.splitlines() == [
         "would be removed: a, version 0 of the features, 0.8 kB",
         "kept: b (tag approved)",
-        "1 refits would be removed, 4 kept, 0.8 kB would be freed",
+        "1 refit would be removed, 4 kept, 0.8 kB would be freed",
     ]
     result = pomona("prune", lake.root, "--keep", "3", "--older-than", "4.5d", "--json").json
     assert [refit["refit_id"] for refit in result["removed"]] == ["a"]

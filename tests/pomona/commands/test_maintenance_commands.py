@@ -99,7 +99,7 @@ def test_commands_compare_and_repair_a_lake(existing_lake: Lake, pomona: Command
         "forget", "lake", "fruits/Fig/bad.jpg", "fruits/Fig/1.jpg", "x.jpg"
     ).out.splitlines()
     assert output == [
-        "2 images deleted from the lake: 1 rows of features, 1 of quarantine; earlier versions of the tables keep them",
+        "2 images deleted from the lake: 1 row of features, 1 of quarantine; earlier versions of the tables keep them",
         "not in the lake:",
         f"    {Path('x.jpg').absolute()}",
         "still in the source, so that the next sweep processes them again:",

@@ -99,7 +99,7 @@ def test_drift_is_reported_and_thresholds_only_if_exceeded() -> None:
     below = result(**columns)
     assert line in refit_lines(below)
     assert "threshold" not in "\n".join(refit_lines(below))
-    exceeded = "label Fig shifted by 0.50 standard deviations (limit 0.4)"
+    exceeded = "label Fig shifted by 0.50 standard deviations (threshold 0.4)"
     above = result(**columns, drift_exceeded=exceeded)
     assert f"drift threshold exceeded: {exceeded}" in refit_lines(above)
     drift = refit_json(above)["drift"]

@@ -45,7 +45,7 @@ def test_summary_lines() -> None:
     assert summary_lines(summary()) == [
         "1,195 images featurized, 5 quarantined in 20.0 s (60.0 per second)",
         "quarantined: 2 empty, 3 truncated",
-        "retried after transient errors: 12 of reads, 3 of tables",
+        "retried after transient errors: 12 reads, 3 table requests",
     ]
 
 
@@ -61,7 +61,7 @@ def test_summary_lines_report_unusual_counts() -> None:
     result.outcomes[Outcome.DELETED] = 3
     lines = summary_lines(result)
     assert lines[0].endswith("1,234 of them replaced")
-    assert "3 images were deleted before they were read" in lines
+    assert "3 images deleted before the first read" in lines
     assert "17 files ignored, no image suffix: 16 .cr2, 1 .txt" in lines
     assert "3 files ignored, hidden: a name begins with _ or ." in lines
     assert "4 files ignored, excluded by a pattern" in lines
@@ -74,7 +74,7 @@ def test_summary_lines_report_unusual_counts() -> None:
     )
     assert document["ignored_suffixes"] == {".cr2": 16, ".txt": 1}
     assert document["unlisted"] == {"unreadable": 2}
-    assert "2 images are left for the next run" in lines
+    assert "2 images left for the next run" in lines
 
 
 def test_summary_names_warnings_and_missing_extras() -> None:
@@ -84,9 +84,9 @@ def test_summary_names_warnings_and_missing_extras() -> None:
         result.warnings.add(f"scan{number}.tif", [f"Bad code word at line {number}"])
     result.warnings.add("b.tif", ["unknown field"])
     lines = summary_lines(result)
-    assert "1,200 of them need an extra: pip install 'pomona[heif]'" in lines
-    assert "2 of them need an extra: pip install 'pomona[jxl]'" in lines
-    first = lines.index("1,101 images with warnings of their decoders")
+    assert "an extra is needed for 1,200 of them: pip install 'pomona[heif]'" in lines
+    assert "an extra is needed for 2 of them: pip install 'pomona[jxl]'" in lines
+    first = lines.index("1,101 images with decoder warnings")
     assert lines[first + 1 : first + 3] == [
         "  1,100: Bad code word at line N (for example scan0.tif)",
         "  1: unknown field (for example b.tif)",
@@ -124,8 +124,8 @@ def test_batch_prints_one_line_without_a_terminal(capsys: Capture) -> None:
         console.report_batch(batch(5, good=0), summary())  # prints nothing: no rows were written
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "micro-batch 4: 1,000 images in 10.0 s; 1,200 images done, 100.0 a second, 0 waiting",
-        "sweep: 1 images in 10.0 s; 1,200 images done, 0.1 a second, 0 waiting",
+        "micro-batch 4: 1,000 images in 10.0 s; 1,200 images done, 100.0 per second, 0 waiting",
+        "sweep: 1 image in 10.0 s; 1,200 images done, 0.1 per second, 0 waiting",
     ]
 
 
@@ -163,7 +163,7 @@ def test_batch_updates_the_status_line_on_a_terminal(monkeypatch: pytest.MonkeyP
         progress.waiting = 12345
         console.report_batch(batch(), progress)
         assert console._status
-        assert console._status.text == "1,200 images done, 100.0 a second, 12,345 waiting"
+        assert console._status.text == "1,200 images done, 100.0 per second, 12,345 waiting"
     assert "starting" in terminal.getvalue()
     assert console._status is None
 
@@ -180,10 +180,10 @@ def test_table_formats_numbers_lists_and_none(capsys: Capture) -> None:
         {"version": 2, "refits": [], "rate": 6.5, "path": "s3a://b/c d" + "e" * 900},
     ]
     Console().print_table(
-        {"version": "version", "refits": "refits", "rate": "a second", "path": "path"}, rows
+        {"version": "version", "refits": "refits", "rate": "per second", "path": "path"}, rows
     )
     head, first, second = capsys.readouterr().out.splitlines()
-    assert head.split() == ["version", "refits", "a", "second", "path"]
+    assert head.split() == ["version", "refits", "per", "second", "path"]
     assert first.split() == ["12,345", "one,", "two", "/a/[x]", "{y}.jpg"]
     assert second.split() == ["2", "6.5", "s3://b/c", "d" + "e" * 900]
 

@@ -91,7 +91,7 @@ def test_status_counts_backlog_of_every_source(lake: Lake, tmp_path: Path, pomon
     assert result["source"] == str(one)
     assert "does not exist" in result["sources"][1]["error"]
     lines = pomona("status", lake.root).out.splitlines()
-    assert f"source       {two}: 1 images (1 missing, 0 changed)" in lines
+    assert f"source       {two}: 1 image (1 missing, 0 changed)" in lines
     assert f"source       {one}: 2 images (1 missing, 1 changed)" in lines
     assert "backlog      3 images, without 1 of 3 sources" in lines
 

@@ -181,7 +181,10 @@ def test_status_as_of_version_or_timestamp(story: Story, pomona: Command) -> Non
     assert not any(line.startswith("backlog") for line in lines)
     assert lines[-1].endswith("components: up to date")
     result = pomona("status", story.lake.root, "--as-of", 0, "--max-age", "1h")
-    assert (result.status, "--max-age checks the current state" in result.error_line) == (2, True)
+    assert (result.status, "--max-age and --as-of cannot be combined" in result.error_line) == (
+        2,
+        True,
+    )
 
 
 def test_status_with_unreachable_source(story: Story, pomona: Command) -> None:

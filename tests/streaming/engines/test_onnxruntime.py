@@ -51,9 +51,9 @@ def test_cpu_is_available() -> None:
         (
             CUDA[1:],
             1,
-            "device cuda: ONNX Runtime on worker-7 has no CUDA support; install onnxruntime-gpu",
+            "--device cuda: ONNX Runtime on worker-7 has no CUDA support; install onnxruntime-gpu",
         ),
-        (CUDA, 0, "device cuda: no GPU on worker-7; use --device cpu"),
+        (CUDA, 0, "--device cuda: no GPU on worker-7: use --device cpu"),
     ],
 )
 def test_unavailable_gpu_is_explained_in_one_line(
@@ -86,7 +86,7 @@ def test_session_that_fell_back_to_cpu_is_rejected_in_one_line(
     with pytest.raises(ModelError) as caught:
         OnnxRuntimeEngine(model_info, files["model.onnx"], 1, gpu=0)
     line = str(caught.value)
-    assert line.startswith("device cuda: ONNX Runtime finds no compatible CUDA or cuDNN on ")
+    assert line.startswith("--device cuda: ONNX Runtime finds no compatible CUDA or cuDNN on ")
     assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in line
     assert "\n" not in line
     assert capfd.readouterr() == ("", "")

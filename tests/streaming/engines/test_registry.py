@@ -84,7 +84,7 @@ def test_bfloat16_keeps_nearest_neighbor_accuracy(shared: Path, backend: Backend
 
 
 def test_unknown_engine_error_lists_engines() -> None:
-    with pytest.raises(UsageError, match="engine torch: unknown; use one of onnxruntime, openv"):
+    with pytest.raises(UsageError, match="--engine torch: choose one of onnxruntime, openv"):
         create_engine("torch", None, b"")  # type: ignore[arg-type]
 
 

@@ -66,7 +66,7 @@ def test_triggers_on_s3_are_a_minute_apart_by_default() -> None:
 
 
 def test_unknown_file_source_is_rejected() -> None:
-    with pytest.raises(UsageError, match="'csv' is unknown: choose binaryFile or manifests"):
+    with pytest.raises(UsageError, match="--file-source csv: choose binaryFile or manifests"):
         IngestSettings(file_source="csv")
 
 

@@ -73,13 +73,25 @@ def test_listing_is_sorted_once_for_all_batches_of_rows(
 @pytest.mark.parametrize(
     ("listed", "limit", "existing", "checked", "reason"),
     [
-        (1, 0.2, 0, 3, "more than 20% of the 11 images.* 6 other images .* were not checked$"),
-        (1, 0.4, 0, 6, "more than 40% of the 11 images.* 3 other images .* were not checked$"),
+        (
+            1,
+            0.2,
+            0,
+            3,
+            "more than 20% of the 11 images.* not checked: 6 other images not in the listing$",
+        ),
+        (
+            1,
+            0.4,
+            0,
+            6,
+            "more than 40% of the 11 images.* not checked: 3 other images not in the listing$",
+        ),
         (1, 0.8, 0, 9, "more than 80% of the 11 images.* to delete them$"),
         (1, 1.0, 0, 9, "^$"),
         (1, 0.4, 7, 9, "^$"),
-        (0, 1.0, 0, 3, "listing of .* is empty.* 7 other images .* were not checked$"),
-        (0, 1.0, 4, 6, "listing of .* is empty.* 4 other images .* were not checked$"),
+        (0, 1.0, 0, 3, "listing of .* is empty.* not checked: 7 other images not in the listing$"),
+        (0, 1.0, 4, 6, "listing of .* is empty.* not checked: 4 other images not in the listing$"),
         (0, 1.0, 10, 10, "^$"),
     ],
 )

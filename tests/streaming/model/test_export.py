@@ -49,7 +49,5 @@ def test_random_weights_have_fixed_model_id() -> None:
 
 
 def test_unknown_precision_error_lists_precisions() -> None:
-    with pytest.raises(
-        UsageError, match="precision int4: unknown; use one of float32, bfloat16, int8"
-    ):
+    with pytest.raises(UsageError, match="--precision int4: choose one of float32, bfloat16, int8"):
         export("random", "int4")

@@ -146,8 +146,7 @@ def test_links_out_of_source_are_counted_and_named(tmp_path: Path) -> None:
     links = source.counts.as_json()["outside_links"]
     assert sorted(links) == [f"file:{name}" for name in names[:2]]
     assert source.counts.describe()[-1] == (
-        f"2 links lead out of the source and were not followed: {', '.join(links)} "
-        "(--follow-links follows them)"
+        f"2 links out of the source not followed: {', '.join(links)} (--follow-links follows them)"
     )
     followed = Source.at(str(tmp_path / "source"), Selection(follow_links=True))
     assert listed_names(followed) == {"Fig/a.jpg", "Fig/b.jpg", "c/b.jpg"}
