@@ -99,7 +99,7 @@ def parse_max_ages(texts: Sequence[str]) -> dict[str, tuple[str, float]]:
         name, _, duration = text.rpartition("=")
         if name and name not in MONITORED_EVENTS:
             raise UsageError(
-                f"{_OPTION} {text}: {name} is not one of {', '.join(MONITORED_EVENTS)}"
+                f"{_OPTION} {text}: choose one of {', '.join(MONITORED_EVENTS)} before ="
             )
         limit = (duration, parse_duration(duration, _OPTION))
         limits |= {name: limit} if name else dict.fromkeys(MONITORED_EVENTS, limit)
@@ -125,28 +125,28 @@ def find_overdue(
     Returns
     -------
     list of dict
-        ``what`` (of `MONITORED_EVENTS`), ``at`` (ISO 8601; None before the first event: the age of the lake is used),
+        ``event`` (of `MONITORED_EVENTS`), ``at`` (ISO 8601; None before the first event: the age of the lake is used),
         ``seconds_ago``, ``limit_seconds`` and ``message``.
     """
     overdue = []
-    for what, (typed, limit) in limits.items():
-        at = freshness[f"last_{what}"]
+    for event, (typed, limit) in limits.items():
+        at = freshness[f"last_{event}"]
         since = datetime.fromisoformat(at or freshness["created"])
         seconds = ((now or datetime.now(UTC)) - since).total_seconds()
         if seconds > limit:
             age = format_age(seconds)
-            event = (
-                f"the last {what} was at {at} ({age})"
+            found = (
+                f"the last {event} was at {at} ({age})"
                 if at
-                else f"no {what} yet in a lake created {age}"
+                else f"no {event} yet in a lake created {age}"
             )
             overdue.append(
                 {
-                    "what": what,
+                    "event": event,
                     "at": at,
                     "seconds_ago": round(seconds),
                     "limit_seconds": limit,
-                    "message": f"{event}, limit {typed}",
+                    "message": f"{found}, limit {typed}",
                 }
             )
     return overdue

@@ -74,10 +74,10 @@ def test_find_overdue_returns_events_older_than_their_limit(
     minutes_ago: dict[str, int], limits: list[str], late: list[str]
 ) -> None:
     found = find_overdue(answer(**minutes_ago), parse_max_ages(limits), NOW)
-    assert [item["what"] for item in found] == late
+    assert [item["event"] for item in found] == late
     for item in found:
         assert item["seconds_ago"] > item["limit_seconds"]
-        assert item["what"] in item["message"]
+        assert item["event"] in item["message"]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_command_exits_with_3_and_lists_overdue_events(
     assert "rows         1\n" in done.out
     result = pomona("status", lake.root, *options, "--json")
     assert result.status == (3 if named else 0)
-    assert [item["what"] for item in result.json["overdue"]] == named
+    assert [item["event"] for item in result.json["overdue"]] == named
 
 
 def imported_packages(arguments: list[str]) -> set[str]:
