@@ -112,9 +112,9 @@ def export(
                 if batch.num_rows:
                     yield batch.select(schema.names).cast(schema)
 
-    shape = (size["rows"], size["most"] or 0)
-    _replace_file(file, lambda target: writer(target, batches(), schema, shape))
-    return Export(file, size["rows"], version)
+    rows, width = size["rows"], size["most"] or 0
+    _replace_file(file, lambda target: writer(target, batches(), schema, rows, width))
+    return Export(file, rows, version)
 
 
 def _replace_file(file: str, write: Callable[[BinaryIO], None]) -> None:
@@ -134,7 +134,7 @@ def _replace_file(file: str, write: Callable[[BinaryIO], None]) -> None:
 
 
 def _write_parquet(
-    target: BinaryIO, batches: Batches, schema: pa.Schema, shape: tuple[int, int]
+    target: BinaryIO, batches: Batches, schema: pa.Schema, rows: int, width: int
 ) -> None:
     with pa.parquet.ParquetWriter(target, schema) as writer:
         for batch in batches:
@@ -142,9 +142,9 @@ def _write_parquet(
 
 
 def _write_csv(
-    target: BinaryIO, batches: Batches, schema: pa.Schema, shape: tuple[int, int]
+    target: BinaryIO, batches: Batches, schema: pa.Schema, rows: int, width: int
 ) -> None:
-    names = ["path", "label", *(f"f{i + 1}" for i in range(shape[1]))]
+    names = ["path", "label", *(f"f{i + 1}" for i in range(width))]
     fields = [
         pa.field(name, pa.string() if i < 2 else pa.float32()) for i, name in enumerate(names)
     ]
@@ -158,7 +158,7 @@ def _write_csv(
 
 
 def _write_npz(
-    target: BinaryIO, batches: Batches, schema: pa.Schema, shape: tuple[int, int]
+    target: BinaryIO, batches: Batches, schema: pa.Schema, rows: int, width: int
 ) -> None:
     """Write the arrays one after the other: the texts go to a temporary file first, since an archive is sequential."""
     texts = pa.schema([schema.field(name) for name in ("path", "label")])
@@ -168,7 +168,7 @@ def _write_npz(
         zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive,
     ):
         with (
-            _open_array(archive, "features.npy", "<f4", shape) as member,
+            _open_array(archive, "features.npy", "<f4", (rows, width)) as member,
             pa.ipc.new_stream(spool, texts) as stream,
         ):
             for batch in batches:
@@ -182,7 +182,7 @@ def _write_npz(
             # Strings of fixed width, which `numpy.load` reads without pickle.
             dtype = f"<U{length}"
             spool.seek(0)
-            with _open_array(archive, f"{name}s.npy", dtype, shape[:1]) as member:
+            with _open_array(archive, f"{name}s.npy", dtype, (rows,)) as member:
                 for batch in pa.ipc.open_stream(spool):
                     member.write(np.array(batch.column(name).to_pylist(), dtype).tobytes())
 

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from streaming.cache_dir import private_folder, session_folder
 from streaming.delta.external_files import check_files, check_links
-from streaming.delta.tables import is_table, read_table
+from streaming.delta.tables import is_table, quote_text, read_table
 from streaming.errors import LakeError, PlatformError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, superseded_at, version_at
@@ -43,7 +43,7 @@ _SETTINGS = {
 
 
 @contextmanager
-def open_catalog_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSession]:
+def open_catalog_session(spark: SparkSession) -> Iterator[SparkSession]:
     """Open a new Spark session with an empty temporary database.
 
     On exit, the database is dropped. Tables registered in it are external: their files are kept.
@@ -63,7 +63,7 @@ def open_catalog_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSessi
         session.conf.set(key, value)
     database = f"pomona_{uuid.uuid4().hex}"
     with tempfile.TemporaryDirectory(dir=session_folder(private_folder())) as folder:
-        session.sql(f"CREATE DATABASE {database} LOCATION {_quote(folder)}")
+        session.sql(f"CREATE DATABASE {database} LOCATION {quote_text(folder)}")
         interrupted = False
         try:
             session.sql(f"USE {database}")
@@ -122,7 +122,7 @@ def register_tables(
             # Spark opens the latest version in any case.
             for number in (None, *sorted(tables[name])):
                 check_files(location, number)
-            session.sql(f"CREATE TABLE {name} USING delta LOCATION {_quote(location)}")
+            session.sql(f"CREATE TABLE {name} USING delta LOCATION {quote_text(location)}")
             continue
         version = versions[name]
         rows = read_table(session, location, version)
@@ -159,7 +159,7 @@ def _register_reduced(session: SparkSession, lake: Lake, refits: list[str]) -> N
     """Register `reduced` with one partition per published refit, so that a query of one refit lists only its files."""
     session.sql(
         f"CREATE TABLE reduced ({_REDUCED}) USING parquet PARTITIONED BY (refit_id) "
-        f"LOCATION {_quote(lake.reduced)}"
+        f"LOCATION {quote_text(lake.reduced)}"
     )
     # Spark would create the missing folder of a partition if a refit was deleted.
     existing = {
@@ -168,15 +168,9 @@ def _register_reduced(session: SparkSession, lake: Lake, refits: list[str]) -> N
         if "/parquet/" in file.path
     }
     partitions = " ".join(
-        f"PARTITION (refit_id = {_quote(name)}) LOCATION {_quote(f'{lake.reduced}/{name}/parquet')}"
+        f"PARTITION (refit_id = {quote_text(name)}) LOCATION {quote_text(f'{lake.reduced}/{name}/parquet')}"
         for name in refits
         if name in existing
     )
     if partitions:
         session.sql(f"ALTER TABLE reduced ADD {partitions}")
-
-
-def _quote(text: str) -> str:
-    """Quote a string as a Spark SQL literal."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

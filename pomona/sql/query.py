@@ -43,7 +43,7 @@ def run_query(
     as_of : str or ResolvedVersion, optional
         Version of the features. All tables are read as of that version; the query may then not use time travel.
     timeout : float
-        Seconds after which the query is cancelled, the time in the `with` block included.
+        Seconds after which the query is canceled, the time in the `with` block included.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def run_query(
     spark = start_session(s3=is_s3(lake.root))
     with limit_time(spark, timeout) as deadline:
         try:
-            with open_catalog_session(spark, lake) as session:
+            with open_catalog_session(spark) as session:
                 tables = validate_query(session, text, TABLES, allow_time_travel=pinned is None)
                 with translate_read_errors():
                     register_tables(session, lake, tables, pinned)
@@ -66,7 +66,7 @@ def run_query(
         except (PomonaError, PySparkException, Py4JError, EOFError, OSError) as error:
             if deadline.is_over:
                 raise PomonaError(
-                    f"query: cancelled after {format_duration(timeout)}: select less, or give more time with --timeout"
+                    f"query: canceled after {format_duration(timeout)}: select less, or give more time with --timeout"
                 ) from error
             if isinstance(error, PomonaError):
                 raise

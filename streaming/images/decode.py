@@ -195,7 +195,7 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
         raise UndecodableImage(Reason.TOO_MANY_BYTES, text)
     name = find_format(content, FORMATS)
     if isinstance(name, Problem):
-        raise UndecodableImage(*name)
+        raise UndecodableImage(name.reason, name.detail)
     try:
         return _decode(name, content, settings)
     except (UndecodableImage, HostOutOfMemory):
@@ -213,7 +213,7 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
                 raise
             except Exception:  # the metadata was not the cause
                 _log.debug("decoding without metadata fails too", exc_info=True)
-    raise UndecodableImage(*problem) from failure
+    raise UndecodableImage(problem.reason, problem.detail) from failure
 
 
 def _decode(name: str, content: bytes, settings: DecodeSettings) -> DecodedImage:
@@ -243,7 +243,7 @@ def _open(name: str, content: bytes, revision: int) -> ImageFile.ImageFile:
     header is invalid.
     """
     if name == "JPEG2000" and revision >= 3 and (problem := jpeg2000_color_problem(content)):
-        raise UndecodableImage(*problem)
+        raise UndecodableImage(problem.reason, problem.detail)
     try:
         if name in OPTIONAL_FORMATS:
             return OPTIONAL_FORMATS[name].open(content)
@@ -253,7 +253,7 @@ def _open(name: str, content: bytes, revision: int) -> ImageFile.ImageFile:
             return tiff.open_image(content, revision)
         return Image.OPEN[name][0](io.BytesIO(content), "")
     except MissingPackage as error:
-        raise UndecodableImage(*error.problem) from error
+        raise UndecodableImage(error.problem.reason, error.problem.detail) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
         raise
     except Exception as error:

@@ -60,8 +60,12 @@ class PnmImageFile(PpmImagePlugin.PpmImageFile):
         else:
             top = 65535 if self.mode == "I" else 255
             scale = np.rint(np.arange(65536) / maximum * top).clip(0, top).astype(pixels.dtype)
-            samples = _text if plain else _binary
-            _fill(flat, samples(content, offset, flat.size, maximum), scale)
+            samples = (
+                _text(content, offset, maximum)
+                if plain
+                else _binary(content, offset, flat.size, maximum)
+            )
+            _fill(flat, samples, scale)
         self.im = Image.fromarray(pixels).im
         self.tile = []
 
@@ -113,7 +117,7 @@ def _bits(content: bytes, offset: int) -> Any:
             raise PnmError(corrupt("the Netpbm image contains other text than 0 and 1"))
 
 
-def _text(content: bytes, offset: int, count: int, maximum: int) -> Any:
+def _text(content: bytes, offset: int, maximum: int) -> Any:
     """Yield the samples of a P2 or P3: decimal numbers between spaces."""
     for block in _text_blocks(content, offset):
         rest = block.translate(None, b"0123456789" + _SPACES)

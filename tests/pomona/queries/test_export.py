@@ -73,7 +73,7 @@ def test_npz_needs_memory_for_one_batch(tmp_path: Path) -> None:
     batch = pa.record_batch(columns, schema)
     tracemalloc.start()
     with (tmp_path / "features.npz").open("wb") as target:
-        _write_npz(target, iter([batch] * 12), schema, (6_000, 2))
+        _write_npz(target, iter([batch] * 12), schema, 6_000, 2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     with np.load(tmp_path / "features.npz", allow_pickle=False) as arrays:

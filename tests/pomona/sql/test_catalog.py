@@ -40,12 +40,10 @@ def hive(spark: SparkSession) -> Iterator[SparkSession]:
     conf.unsetConf("spark.sql.catalogImplementation")
 
 
-def test_persistent_catalog_is_rejected_and_unchanged(
-    hive: SparkSession, query_lake: QueryLake
-) -> None:
+def test_persistent_catalog_is_rejected_and_unchanged(hive: SparkSession) -> None:
     before = databases(hive)
     message = r"^spark.sql.catalogImplementation is hive: .* with `in-memory`$"
-    with pytest.raises(PlatformError, match=message), open_catalog_session(hive, query_lake.lake):
+    with pytest.raises(PlatformError, match=message), open_catalog_session(hive):
         pytest.fail("the session was opened")
     assert databases(hive) == before
 
@@ -54,7 +52,7 @@ def test_tables_are_visible_in_the_session_only_and_dropped_on_exit(
     spark: SparkSession, query_lake: QueryLake
 ) -> None:
     before, tables = databases(spark), spark.sql("SHOW TABLES").collect()
-    with open_catalog_session(spark, query_lake.lake) as session:
+    with open_catalog_session(spark) as session:
         register_tables(session, query_lake.lake, dict.fromkeys(TABLES, ()))
         (database,) = databases(spark) - before
         assert session.catalog.currentDatabase() == database
@@ -126,7 +124,7 @@ def test_only_the_versions_that_a_query_reads_are_checked(
         ((3,), {"2.checkpoint.parquet", "3.json"}),
         ((1, 2), {".json", "1.json"}),
     ):
-        with open_catalog_session(spark, lake) as session:
+        with open_catalog_session(spark) as session:
             register_tables(session, lake, {"features": versions})
         assert set(names) == expected  # each file is read once
         names.clear()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.spark
 
 @pytest.fixture(scope="module")
 def session(spark: SparkSession, query_lake: QueryLake) -> Iterator[SparkSession]:
-    with open_catalog_session(spark, query_lake.lake) as session:
+    with open_catalog_session(spark) as session:
         register_tables(session, query_lake.lake, dict.fromkeys(TABLES, ()))
         yield session
 
