@@ -87,20 +87,21 @@ setup: .venv/.ready .venv/.dev .venv/.warm ## Install the development environmen
 
 .venv/.ready: requirements.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "Pomona needs Python 3.11, 3.12 or 3.13, and none is on PATH: install one, or run 'make $(MAKECMDGOALS) PYTHON=/path/to/python3.12'" >&2; exit 1; }
+	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) is not a command: run 'make $(MAKECMDGOALS) PYTHON=/path/to/python3.12'" >&2; exit 1; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1 || true), and Pomona needs Python 3.11, 3.12 or 3.13: run 'make $(MAKECMDGOALS) PYTHON=/path/to/python3.12'" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the venv module: install it (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
-	@echo "[1/3] Creating .venv with $$($(PYTHON) --version)"
+	@echo "[1/3] Creating .venv with $$($(PYTHON) --version): a few seconds"
 	@$(PYTHON) -m venv .venv
-	@echo "[2/3] Installing the packages of requirements.lock: 1.3 GB to download, 3 GB on disk, 2 to 4 minutes"
+	@echo "[2/3] Installing the packages of requirements.lock: 1.3 GB to download, 3.2 GB on disk, 1 to 2 minutes"
 	@awk '/^[a-z]/ { spark = /^(pyspark|py4j)==/ } { print > (spark ? ".venv/spark.lock" : ".venv/rest.lock") }' requirements.lock
 	@( $(PIP) --require-hashes -r .venv/spark.lock && { $(BIN)/python -m streaming.spark.jars || true; } ) $(SHOW) & spark=$$!; \
 		$(PIP) --require-hashes -r .venv/rest.lock $(SHOW); wait $$spark
-	@echo "[3/3] Installing Pomona into .venv"
+	@echo "[3/3] Installing Pomona into .venv: a few seconds"
 	@$(PIP) --quiet --no-build-isolation --editable .
 	@touch $@
 
 .venv/.dev: requirements-dev.lock .venv/.ready
-	@echo "Installing the development packages of requirements-dev.lock: 0.3 GB to download, 1.3 GB on disk, 1 to 2 minutes"
+	@echo "Installing the development packages of requirements-dev.lock: 0.3 GB to download, 1.1 GB on disk, 1 minute"
 	@$(PIP) --require-hashes -r requirements-dev.lock $(SHOW)
 	@touch $@
 
@@ -110,16 +111,18 @@ setup: .venv/.ready .venv/.dev .venv/.warm ## Install the development environmen
 
 # The versions of requirements-dev.lock, and the packages of the tools that Pomona is compared with.
 .venv/.bench: requirements-bench.lock .venv/.dev
-	@echo "Installing the packages of requirements-bench.lock: 0.5 GB on disk"
+	@echo "Installing the packages of requirements-bench.lock: 0.4 GB on disk"
 	@$(PIP) --require-hashes -r requirements-bench.lock $(SHOW)
 	@touch $@
 
 .venv/.audit: requirements-audit.lock .venv/.dev
+	@echo "Installing pip-audit with the packages of requirements-audit.lock"
 	@$(PIP) --quiet --require-hashes -r requirements-audit.lock
 	@touch $@
 
 # Only PySpark, Py4J and Delta Lake are its own; everything else comes from .venv, as on a cluster.
 .venv-compat-%/.ready: requirements-compat-%.lock .venv/.ready .venv/.dev
+	@echo "Installing the packages of $< into $(@D)"
 	$(BIN)/python -m venv --without-pip --clear $(@D)
 	$(BIN)/python -c "import sysconfig as s; print('import site; site.addsitedir(%r)' % s.get_path('purelib'))" \
 		> $$($(@D)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/beside.pth

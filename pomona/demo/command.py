@@ -18,7 +18,7 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Run the whole pipeline on generated images in two minutes.
+    """Run the whole pipeline on generated images in a minute.
 
     Example: pomona demo
     """

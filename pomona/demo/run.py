@@ -19,6 +19,7 @@ from pomona.commands.refit import refit_lines
 from pomona.demo.images import write_broken, write_samples
 from pomona.output.console import Console
 from pomona.queries.status import status
+from streaming.counts import format_count
 from streaming.errors import PomonaError, UsageError
 from streaming.featurize.results import BatchResult
 from streaming.images.synthetic import SAMPLE_LABELS
@@ -108,7 +109,9 @@ class Demo:
 
     def stream(self) -> IngestSummary | None:
         """Ingest images while refitting and writing more of them; return None if the user stopped the demo."""
-        self._console.print("3. Starting the stream: each image in the folder becomes a row")
+        self._console.print(
+            "3. Starting the stream: each image in the folder becomes a row (about 10 seconds)"
+        )
         thread = threading.Thread(target=self._refit_and_deliver, daemon=True)
         thread.start()
         with self._console.status("starting Spark"):
@@ -126,7 +129,9 @@ class Demo:
         thread.join()
         if self._error:
             raise self._error
-        self._console.print("5. Refitting on all rows, aligned with the first refit")
+        self._console.print(
+            "5. Refitting on all rows, aligned with the first refit (about 5 seconds)"
+        )
         with self._console.status("refitting"):
             self.last_refit = refit(self.lake, REFIT)
         return summary
@@ -143,7 +148,9 @@ class Demo:
         while not self._first_delivery_done.wait(0.2):
             if self._stop.is_set():
                 return
-        self._console.print("4. Refitting while the stream runs; then more images arrive")
+        self._console.print(
+            "4. Refitting while the stream runs; then more images arrive (about 15 seconds)"
+        )
         try:
             self.first_refit = result = refit(self.lake, REFIT)
             self._console.print(f"   {refit_lines(result)[0]}")
@@ -162,7 +169,7 @@ def _print_summary(console: Console, demo: Demo, summary: IngestSummary) -> None
     console.print()
     console.print("Summary")
     rows = status(demo.lake)["rows"]
-    console.print(f"{rows} rows in {demo.lake}/features")
+    console.print(f"{format_count(rows, 'row')} in {demo.lake}/features")
     for line in (*summary_lines(summary), *refit_lines(demo.last_refit)):
         console.print(line)
     console.print()
