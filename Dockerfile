@@ -30,7 +30,7 @@ FROM scratch AS environment
 COPY --from=packed /environment.tar.gz /
 
 FROM installed AS command
-# Jars and the archive of classes, so that a container fetches nothing.
+# Jars and the class data sharing archive, so that a container fetches nothing.
 ENV XDG_CACHE_HOME=/var/cache
 RUN .venv/bin/python -m streaming.ingest.warmup && useradd --uid 10001 --create-home pomona \
     && chown -R pomona /var/cache/pomona

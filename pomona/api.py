@@ -423,7 +423,7 @@ class OpenLake:
         as_of : str or int, optional
             Version of the features; the other tables are read as they were when it was the latest.
         timeout : float
-            Seconds after which the query is cancelled.
+            Seconds after which the query is canceled.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The folders of a user: cached files (jars, class-data archives, weights, vectors), configuration, temporary files.
+"""The folders of a user: caches (jars, class data sharing archives, weights, vectors), configuration, temporary files.
 
 A service account may have no home folder, a container a read-only one, and a hardened machine may forbid programs in
 ``/tmp``: then other folders are used, or an error names the variable to set.

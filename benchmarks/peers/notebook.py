@@ -69,8 +69,8 @@ def main() -> None:
 
     watch.start()
     read = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(images)
-    labelled = read.withColumn("label", F.element_at(F.split(read["path"], "/"), -2))
-    features = labelled.repartition(20).select(
+    labeled = read.withColumn("label", F.element_at(F.split(read["path"], "/"), -2))
+    features = labeled.repartition(20).select(
         "path", "label", featurize_udf("content").alias("features")
     )
     features.write.mode("overwrite").parquet(out)

@@ -44,8 +44,8 @@ def main() -> None:
 
     watch.start()
     read = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(images)
-    labelled = read.withColumn("label", F.element_at(F.split(read["path"], "/"), -2))
-    labelled.select("path", "label", predict("content").alias("features")).write.parquet(out)
+    labeled = read.withColumn("label", F.element_at(F.split(read["path"], "/"), -2))
+    labeled.select("path", "label", predict("content").alias("features")).write.parquet(out)
     watch.stop(spark.read.parquet(out).count())
     spark.stop()
 

@@ -38,12 +38,12 @@ def query(
 ) -> None:
     """Run a read-only Spark SQL query.
 
-    Use --as-of or VERSION AS OF for time travel.
+    Use --as-of or VERSION AS OF for time travel. Values are printed as they are stored: a path is a URI, file:/… or s3a://….
 
     Example: pomona query ./lake "SELECT count(*) FROM features VERSION AS OF 3"
     """
     if as_csv and as_json:
-        raise UsageError("--csv and --json exclude each other: use only one of them")
+        raise UsageError("--csv and --json cannot be combined: omit one")
 
     from pomona.output.console import Console
     from pomona.output.durations import parse_duration

@@ -1,4 +1,4 @@
-"""Limit the time of a query: its Spark jobs are cancelled, and a call that does not return is abandoned."""
+"""Limit the time of a query: its Spark jobs are canceled, and a call that does not return is abandoned."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Deadline:
 
     @property
     def is_over(self) -> bool:
-        """Return whether the jobs of the block were cancelled."""
+        """Return whether the jobs of the block were canceled."""
         return self._over.is_set()
 
-    def _start_cancelling(self, context: Any, group: str) -> None:
+    def _start_canceling(self, context: Any, group: str) -> None:
         """Cancel the jobs in another thread, because Java may be too busy to answer."""
         arguments = (context, group, self._finished)
         threading.Thread(target=_cancel, args=arguments, daemon=True).start()
@@ -41,7 +41,7 @@ class Deadline:
         if self._finished.wait(seconds):
             return
         self._over.set()
-        self._start_cancelling(context, group)
+        self._start_canceling(context, group)
         if self._finished.wait(_GRACE) or connection is None:
             return
         client = context._gateway._gateway_client
@@ -56,7 +56,7 @@ class Deadline:
 def limit_time(spark: SparkSession, seconds: float) -> Iterator[Deadline]:
     """Cancel the Spark jobs that this thread starts in the block after so many seconds.
 
-    Jobs that run when the block fails are cancelled too, as after Ctrl-C. If Spark computes on the driver and does not
+    Jobs that run when the block fails are canceled too, as after Ctrl-C. If Spark computes on the driver and does not
     react within 3 s, the connection of this thread to Java is closed. In each case the block receives an exception of
     Spark or Py4J; see `Deadline.is_over`. After a block that does not fail, the thread has its former job group again.
     """
@@ -72,7 +72,7 @@ def limit_time(spark: SparkSession, seconds: float) -> Iterator[Deadline]:
     try:
         yield deadline
     except BaseException:
-        deadline._start_cancelling(context, group)
+        deadline._start_canceling(context, group)
         raise
     else:  # after an error, Java may be too busy to answer
         for key, value in previous.items():

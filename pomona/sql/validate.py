@@ -128,9 +128,7 @@ def _not_allowed(what: str) -> UsageError:
 
 def _check_time_travel(node: Any, *, allowed: bool) -> None:
     if not allowed:
-        raise UsageError(
-            "query: --as-of and a version in the query exclude each other: use only one of them"
-        )
+        raise UsageError("query: --as-of and a version in the query cannot be combined: omit one")
     if node.timestamp().isDefined():
         raise UsageError(
             "query: TIMESTAMP AS OF is not allowed, because Spark compares it with the times of files, which differ in "

@@ -69,7 +69,7 @@ def prepare_commit(spark: SparkSession, location: str) -> None:
 
 
 def last_transaction_version(spark: SparkSession, location: str, app_id: str) -> int | None:
-    """Return the last transaction version of an application id in a table; None if there is none.
+    """Return the last transaction version of an application ID in a table; None if there is none.
 
     Delta ignores commits of this application up to that version. The value is read from Delta's cached table state,
     or by delta-rs if another release of Delta has other method names.

@@ -20,7 +20,7 @@ def batch_size(free_bytes: int | None) -> int:
 
 
 def device_count() -> int:
-    """Return the number of GPUs visible to this process, see `CUDA_VISIBLE_DEVICES`."""
+    """Return the number of GPUs visible to this process, see ``CUDA_VISIBLE_DEVICES``."""
     driver = _driver()
     number = ctypes.c_int()
     if driver is None or driver.cuDeviceGetCount(ctypes.byref(number)):

@@ -19,7 +19,7 @@ from streaming.model.metadata import INPUT_NAME, OUTPUT_NAME, ModelInfo
 #: and needs 250 MB instead of 115 MB.
 BATCH = 4
 
-# From version 1.32 on, importing ONNX Runtime would write an id of the machine and send telemetry.
+# From version 1.32 on, importing ONNX Runtime would write an ID of the machine and send telemetry.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _CUDA = "CUDAExecutionProvider"

@@ -48,7 +48,7 @@ class PartScheduler:
     size : int
         Images per part.
     stopped : callable
-        Once it returns True, running computations are cancelled, and finished ones are committed.
+        Once it returns True, running computations are canceled, and finished ones are committed.
     rate : FailureRate
         Checks each part before its commit.
     """

@@ -1,4 +1,4 @@
-"""Open the images that a table names, to show them: the only way from a row of a lake to a picture on a page.
+"""Open the images that a table names, to show them: the only way from a row of a lake to a thumbnail on a page.
 
 Others may be able to write into the lake, and a page is read by others than the one who made it. A row must not put
 another file of this user into it.
@@ -48,7 +48,7 @@ class ImageViewer:
         Normalized URIs, see `streaming.lake.history.known_sources`.
     decoder : IsolatedDecoder
     size : int
-        Width and height of the pictures in pixels.
+        Width and height of the thumbnails in pixels.
     quality : int
         Of JPEG, up to 95.
     max_bytes, max_pixels : int
@@ -103,8 +103,8 @@ class ImageViewer:
         except UndecodableImage as error:
             raise NotDisplayed(f"cannot be decoded ({error.reason})") from error
         buffer = io.BytesIO()
-        picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-        picture.save(buffer, "JPEG", quality=self.quality)
+        thumbnail = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        thumbnail.save(buffer, "JPEG", quality=self.quality)
         return buffer.getvalue()
 
     def _read(self, path: str, boundary: str | None) -> bytes:

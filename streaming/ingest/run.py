@@ -235,7 +235,7 @@ class StreamingRun:
             writer = writer.trigger(availableNow=True)
         else:
             writer = writer.trigger(processingTime=f"{self._trigger_seconds} seconds")
-        with self._processing:  # the first micro-batch waits for the query's id
+        with self._processing:  # the first micro-batch waits for the query's ID
             query = writer.start()
             self._query_id = query.id
         return query

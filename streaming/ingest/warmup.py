@@ -65,12 +65,14 @@ class StubFeaturizer(Featurizer):
 
 
 def create_archive() -> None:
-    """Create the CDS archive for this Java and these jars unless there is one; takes about 30 s."""
+    """Create the class data sharing archive for this Java and these jars unless there is one; takes about 30 s."""
     java = java_home()
     archive = archive_file(java, jar_files())
     if archive.exists():
         return
-    log.info("creating the class data sharing archive, once, so that Spark starts faster")
+    log.info(
+        "creating the class data sharing archive, once (200 MB, about 30 s), so that Spark starts faster"
+    )
     dump = archive.with_suffix(f".{os.getpid()}")
     spark = start_session(SessionSettings(dump_classes=dump))
     process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]

@@ -20,7 +20,7 @@ from streaming.storage.retry import retry_transient
 
 _CHUNK = 10_000
 _RECENT = 200_000
-_UNKNOWN_STATE = 0  # the hash of no image, but for one in 10^19
+_UNKNOWN_STATE = 0  # reserved; an image has this hash with probability 1e-19
 #: SQL for the columns that identify the state of an image in a table; see `file_of_row`.
 STATE_COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us"
 

@@ -1,7 +1,7 @@
 """Copy the streaming checkpoint when a lake on S3 changes its owner.
 
 Spark's checkpoint cannot be fenced: a paused former owner that resumes keeps writing to its own. The copy gets a
-new query id, as every new checkpoint does, so Delta does not mistake commits of one for repetitions of the other's.
+new query ID, as every new checkpoint does, so Delta does not mistake commits of one for repetitions of the other's.
 """
 
 from __future__ import annotations

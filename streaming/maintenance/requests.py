@@ -63,7 +63,7 @@ _RESULTS: dict[str, Schema] = {
 
 
 def _new_id() -> str:
-    """Return a random id that sorts by time, which modification times of files may be too coarse for."""
+    """Return a random ID that sorts by time, which modification times of files may be too coarse for."""
     return f"{time.time_ns():020}-{uuid.uuid4().hex[:8]}"
 
 

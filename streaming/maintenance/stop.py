@@ -10,7 +10,7 @@ from streaming.lease.acquire import lease_owner
 from streaming.lease.holder import Holder
 from streaming.maintenance.requests import Request, cancel, poll_result, submit
 
-#: The kind of this request. Its argument is the id of the owner, so that the next owner ignores it.
+#: The kind of this request. Its argument is the ID of the owner, so that the next owner ignores it.
 STOP = "stop"
 _POLL = 0.5  # seconds
 

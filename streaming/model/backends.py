@@ -43,7 +43,7 @@ class Tolerance:
 #: The precision whose network is quantized at the export.
 INT8 = "int8"
 
-#: Backends of the same precision share a model id, and their rows can be in one table, so all float32 backends have the
+#: Backends of the same precision share a model ID, and their rows can be in one table, so all float32 backends have the
 #: same tolerance. The first backend of a device and a precision is the default.
 TOLERANCES: Mapping[Backend, Tolerance] = {
     Backend("onnxruntime", "cpu", "float32"): Tolerance(max_difference=1e-4),

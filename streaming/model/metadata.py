@@ -42,7 +42,7 @@ class ModelInfo:
     Attributes
     ----------
     model_id : str
-        See `make_model_id`. Rows with different ids are never fitted together.
+        See `make_model_id`. Rows with different IDs are never fitted together.
     architecture : str
         The network, ``MobileNetV2``.
     weights : str
@@ -150,10 +150,10 @@ def make_model_id(
     precision: str,
     quantized_sha256: str | None = None,
 ) -> str:
-    """Return an id for everything that the features of a model depend on.
+    """Return an ID for everything that the features of a model depend on.
 
     Versions of the exporting packages and the name of the weights are not included, so the same weights file always
-    results in the same id. A quantized network depends on the versions, so its id contains the start of its SHA-256.
+    results in the same id. A quantized network depends on the versions, so its ID contains the start of its SHA-256.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def make_model_id(
 
 
 def revision_and_precision(model_id: str) -> tuple[int, str] | None:
-    """Return the decoder revision and the precision in a model id; None if it has none."""
+    """Return the decoder revision and the precision in a model ID; None if it has none."""
     match = re.search(r"-d(\d+)-([a-z]\w*)(-[0-9a-f]{8})?$", model_id)
     return (int(match[1]), match[2]) if match else None
 

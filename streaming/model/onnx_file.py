@@ -1,7 +1,7 @@
 """Check that an ONNX file is self-contained: loading it reads no other file and runs no custom operator.
 
 ONNX tensors can be stored in other files, named by a path relative to the current directory. Engines read those files
-without a question. The check reads the protobuf encoding, because the package `onnx` is missing on clusters and takes
+unchecked. The check reads the protobuf encoding, because the package `onnx` is missing on clusters and takes
 0.25 s to import. Fields that are not listed below are rejected, so a later version of the format is not misread.
 """
 

@@ -48,7 +48,7 @@ def find_model(models_uri: str) -> ModelInfo | None:
     if not paths:
         return None
     found = ModelInfo.from_json(storage.read(paths[0], models_uri), paths[0])
-    if found.model_id != paths[0].split("/")[-2]:  # the other files are located by model id
+    if found.model_id != paths[0].split("/")[-2]:  # the other files are located by model ID
         raise ModelError(
             f"{paths[0]}: describes {found.model_id!r}, which does not match its folder name; restore it"
         )

@@ -95,9 +95,9 @@ class Arrivals:
         return self._source.images(self._changes)
 
     def add(self, files: Iterable[StoredFile]) -> None:
-        """Add files that were found, in the order in which the stream shall deliver them.
+        """Add files that were found, in the order in which the stream delivers them.
 
-        Of a file that is found again before it is in a manifest, because it was replaced, the last state remains.
+        If a file is replaced and found again before it is in a manifest, its last state is delivered.
         """
         for file in files:
             if file.length:

@@ -4,7 +4,7 @@ Spark places the archive `pyspark.zip` first on the path of a worker. It contain
 that pip installed, but Python compiles what it imports from an archive in each process, and PySpark reads the
 archive's index again before a task. Each worker needs a second of CPU time for it.
 
-If a task is cancelled between requesting a worker and receiving it, the worker's socket is closed. PySpark's own
+If a task is canceled between requesting a worker and receiving it, the worker's socket is closed. PySpark's own
 daemon prints this as an unhandled error, although nothing failed.
 
 Only local sessions use this daemon.

@@ -24,7 +24,7 @@ def create_if_absent(path: str, content: bytes) -> bool:
     path : str
         Normalized URI.
     content : bytes
-        Unique for each call, for example by a random id: a put whose response was lost is recognized by it.
+        Unique for each call, for example by a random ID: a put whose response was lost is recognized by it.
 
     Returns
     -------

@@ -58,7 +58,7 @@ class S3Storage:
                 yield _stored_file(f"s3a://{bucket}/{entry['Key']}", entry, entry["Size"])
 
     def list_folders(self, prefix: str) -> Iterator[str]:
-        """Yield the names, of which S3 returns 1,000 in a page, however many objects are below them."""
+        """Yield folder names; S3 returns 1,000 per page, regardless of the number of objects."""
         for page in self._list_pages(prefix, Delimiter="/"):
             for entry in page.get("CommonPrefixes", ()):
                 yield entry["Prefix"].split("/")[-2]

@@ -33,7 +33,9 @@ def test_each_record_has_status_context_decision_and_consequences() -> None:
         title, *lines = record.read_text().splitlines()
         assert title.startswith(f"# {record.name[:4]}. ")
         sections = [line for line in lines if line.startswith(("Status: ", "## "))]
-        assert re.fullmatch(r"Status: (accepted|superseded by \d{4})", sections[0]), record.name
+        assert re.fullmatch(
+            r"Status: (accepted|(accepted; )?superseded by \d{4}( for .+)?)", sections[0]
+        ), record.name
         assert sections[1:] == ["## Context", "## Decision", "## Consequences"], record.name
 
 

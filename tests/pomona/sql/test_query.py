@@ -89,8 +89,19 @@ def test_as_of_applies_to_all_tables(pomona: Command, query_lake: QueryLake) -> 
         text = f"SELECT 1 FROM features {version}"
         rejected = pomona("query", query_lake.folder, text, "--as-of", 2)
         assert rejected.status == 2
-        assert "--as-of and a version in the query exclude each other" in rejected.err
+        assert "--as-of and a version in the query cannot be combined" in rejected.err
     assert "no version 9" in pomona("query", query_lake.folder, sql, "--as-of", 9).error_line
+
+
+def test_paths_are_printed_as_stored_and_an_expression_converts_them(
+    pomona: Command, query_lake: QueryLake
+) -> None:
+    sql = "SELECT path, regexp_replace(path, '^file:', '') AS file FROM features"
+    rows = pomona("query", query_lake.folder, sql, "--json").json
+    stored = delta(query_lake.lake.features).to_pyarrow_table()["path"].to_pylist()
+    assert sorted(row["path"] for row in rows) == sorted(stored)
+    assert all(row["path"].startswith("file:/") for row in rows)
+    assert all(row["file"] == row["path"].removeprefix("file:") for row in rows)
 
 
 def test_reduced_joins_with_refits(pomona: Command, query_lake: QueryLake) -> None:
@@ -204,7 +215,7 @@ def test_query_does_not_change_the_lake_or_the_catalog(
 def test_csv_and_json_exclude_each_other(pomona: Command, query_lake: QueryLake) -> None:
     done = pomona("query", query_lake.folder, "SELECT 1", "--csv", "--json")
     assert done.status == 2
-    assert "--csv and --json exclude each other" in done.error_line
+    assert "--csv and --json cannot be combined" in done.error_line
 
 
 ENDLESS = "SELECT count(*) FROM range(100000000000) a CROSS JOIN range(100000000000) b"
@@ -216,14 +227,14 @@ def test_timeout_cancels_jobs_and_spark_continues(pomona: Command, query_lake: Q
         done = pomona("query", query_lake.folder, ENDLESS, "--timeout", "1s", *options)
         assert (done.status, time.monotonic() - started < 20 * slowness()) == (1, True)
         assert done.err.splitlines() == [
-            "pomona: query: cancelled after 1 s: select less, or give more time with --timeout"
+            "pomona: query: canceled after 1 s: select less, or give more time with --timeout"
         ]
     assert pomona("query", query_lake.folder, "SELECT 1 AS n", "--json").json == [{"n": 1}]
     done = pomona("query", query_lake.folder, "SELECT 1", "--timeout", "5")
     assert (done.status, "--timeout 5: give a number and a unit" in done.error_line) == (2, True)
 
 
-def test_call_that_cannot_be_cancelled_is_abandoned(spark: SparkSession) -> None:
+def test_call_that_cannot_be_canceled_is_abandoned(spark: SparkSession) -> None:
     """Spark computes constants on the driver, in a call that ignores the cancellation of jobs."""
     started = time.monotonic()
     with limit_time(spark, 0.2) as deadline, pytest.raises(Py4JError):

@@ -1,6 +1,6 @@
 """Tests for `streaming.featurize.scheduler`.
 
-Parts are computed concurrently, committed in order, and cancelled on a stop.
+Parts are computed concurrently, committed in order, and canceled on a stop.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ KEY = BatchId("query", 3)
 
 
 class FakeContext:
-    """The part of a SparkContext that the scheduler uses; records the cancelled job groups."""
+    """The part of a SparkContext that the scheduler uses; records the canceled job groups."""
 
     def __init__(self) -> None:
-        self.cancelled = threading.Event()
-        self.cancelled_groups: list[str] = []
+        self.canceled = threading.Event()
+        self.canceled_groups: list[str] = []
         self.groups: list[str] = []
         self._thread = threading.local()
 
@@ -45,11 +45,11 @@ class FakeContext:
 
     def cancelJobsWithTag(self, tag: str) -> None:
         assert tag == self.tag
-        self.cancelled.set()
+        self.canceled.set()
 
     def cancelJobGroup(self, group: str) -> None:
-        self.cancelled_groups.append(group)
-        self.cancelled.set()
+        self.canceled_groups.append(group)
+        self.canceled.set()
 
     def statusTracker(self) -> FakeContext:
         return self
@@ -158,10 +158,10 @@ def test_prefetched_part_is_used() -> None:
     assert [result.skipped for result in results] == [4, 3, 1, 1]
     assert [event for event in batch.events if "compute" in event][:2] == ["compute 3", "compute 1"]
     assert batch.keys[0].part == 0
-    assert not batch.context.cancelled_groups
+    assert not batch.context.canceled_groups
 
 
-def test_unused_prefetched_part_is_cancelled() -> None:
+def test_unused_prefetched_part_is_canceled() -> None:
     batch = FakeMicroBatch(lambda first: None)
     for reason in ("other files", "close"):
         pipelined = scheduler(batch, size=4)
@@ -169,7 +169,7 @@ def test_unused_prefetched_part_is_cancelled() -> None:
         if reason == "other files":
             assert [result.skipped for result in pipelined.process(FILES[1:5], KEY)] == [4]
         pipelined.close()
-    assert len(batch.context.cancelled_groups) == 2
+    assert len(batch.context.canceled_groups) == 2
     assert "commit 0" not in batch.events
 
 
@@ -208,8 +208,8 @@ def test_stop_cancels_running_parts() -> None:
 
     def computing(first: int) -> None:
         if first:
-            assert batch.context.cancelled.wait(10)
-            raise PySparkException("cancelled")
+            assert batch.context.canceled.wait(10)
+            raise PySparkException("canceled")
 
     batch = FakeMicroBatch(computing)
     results = []

@@ -19,7 +19,7 @@ from streaming.spark.worker_daemon import without_archives
 @pytest.mark.parametrize(
     ("module", "tracebacks"), [("streaming.spark.worker_daemon", 0), ("pyspark.daemon", 1)]
 )
-def test_worker_of_cancelled_task_ends_without_traceback(module: str, tracebacks: int) -> None:
+def test_worker_of_canceled_task_ends_without_traceback(module: str, tracebacks: int) -> None:
     """PySpark's own daemon prints a traceback; once it does not, `quiet_worker` can be deleted."""
     env = os.environ | {"PYTHON_WORKER_FACTORY_SECRET": "of this test"}
     command = [sys.executable, "-m", module, "pyspark.worker"]
