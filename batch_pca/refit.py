@@ -77,7 +77,7 @@ class RefitOptions:
     drift : DriftLimits
         Drift thresholds.
     baseline : str, optional
-        Id of the refit to measure drift against. Default: the previous scheduled refit, which has the same model and
+        ID of the refit to measure drift against. Default: the previous scheduled refit, which has the same model and
         parameters, the latest earlier features version, and neither `as_of` nor `baseline`.
 
     Examples
@@ -145,7 +145,7 @@ class RefitResult:
 
     @property
     def refit_id(self) -> str:
-        """Id of the refit, the name of its folder."""
+        """ID of the refit, the name of its folder."""
         return self.row.refit_id
 
     @property

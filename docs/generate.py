@@ -26,6 +26,7 @@ import streaming.errors
 from batch_pca.pca.projection import Projection
 from batch_pca.refit import RefitResult
 from batch_pca.refits.catalog import RefitRow
+from batch_pca.refits.prune import PruneResult, RemovedRefit
 from bootstrap.config.names import Names
 from bootstrap.config.schema import REQUIRED, ClusterConfig, Ingest
 from bootstrap.resources.iam_node_policies import job_policy, node_policy
@@ -39,7 +40,8 @@ from pomona.api import OpenLake, Pca
 from pomona.cli import app
 from pomona.similarity.duplicates import DuplicateGroup, DuplicatesResult, NearDuplicates
 from pomona.similarity.search import Neighbor, SimilarityResult
-from streaming.ingest.settings import IngestSummary
+from streaming.featurize.results import BatchResult
+from streaming.ingest.settings import IngestSummary, Stage
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from streaming.model.mobilenet_v2 import WIDTH
 
@@ -52,6 +54,7 @@ Generated from the code by `python docs/generate.py`. LAKE and SOURCE are folder
 
 def _command_sections(command: Any, name: str) -> Iterator[str]:
     """Yield a section for a command and for each of its subcommands."""
+    context = command.make_context(name, [], resilient_parsing=True)
     text = [line.strip() for line in (command.help or "").strip().splitlines()]
     lines = [f"## {name}", ""]
     for line in text:
@@ -65,6 +68,8 @@ def _command_sections(command: Any, name: str) -> Iterator[str]:
             label = parameter.metavar or parameter.name.upper()
         else:
             label = ", ".join((*parameter.opts, *parameter.secondary_opts))
+            if not parameter.is_flag:
+                label += f" {parameter.display_type_rich(ctx=context)}"
         if parameter.required:
             default = "required"
         elif parameter.default is None or parameter.default is False or callable(parameter.default):
@@ -104,8 +109,16 @@ PUBLIC: dict[str, tuple[Any, ...]] = {
         DuplicatesResult,
         DuplicateGroup,
         NearDuplicates,
+        PruneResult,
+        RemovedRefit,
     ),
-    "Ingest images": (pomona.ingest, pomona.IngestSettings, IngestSummary),
+    "Ingest images": (
+        pomona.ingest,
+        pomona.IngestSettings,
+        IngestSummary,
+        BatchResult,
+        Stage,
+    ),
     "Refit": (
         pomona.refit,
         pomona.RefitOptions,
@@ -135,12 +148,18 @@ def render_python_api() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+#: Methods of public classes that only Pomona calls.
+_INTERNAL = frozenset({"IngestSummary.add", "RefitOptions.as_json", "RefitRow.parse"})
+
+
 def public_members(cls: type) -> dict[str, Any]:
-    """Return the methods and properties of a class that are public: those whose docstring has an example."""
+    """Return the methods and properties of a class that are public."""
     return {
         name: member
         for name, member in vars(cls).items()
-        if isinstance(member, property | FunctionType) and ">>> " in (inspect.getdoc(member) or "")
+        if isinstance(member, property | FunctionType)
+        and not name.startswith("_")
+        and f"{cls.__name__}.{name}" not in _INTERNAL
     }
 
 

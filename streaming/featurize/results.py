@@ -23,26 +23,42 @@ VERDICT = ("path", "outcome", "reason", "detail", "retries", "warnings")
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The outcome of one committed part of a micro-batch."""
+    """The outcome of one committed part of a micro-batch.
+
+    Attributes
+    ----------
+    batch : BatchId
+        Query and number of the micro-batch.
+    seconds : float
+        Duration, see `streaming.delta.throughput`.
+    outcomes, reasons : Counter
+        Images by outcome, and quarantined images by reason.
+    changing : tuple of str
+        Paths that were still being written, to be checked again later.
+    skipped : int
+        Images that the lake already held unchanged.
+    replaced : int
+        Images whose earlier row was replaced.
+    retries : int
+        Retried reads of images.
+    warnings : WarningCounts
+        Warnings of the decoders.
+    missing_extras : Counter
+        Images whose format needs an extra that is not installed, by extra.
+    unread : tuple of str
+        Errors of images that could not be read within the retry timeout: they are in no table.
+    """
 
     batch: BatchId
-    #: Duration, see `streaming.delta.throughput`.
     seconds: float
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    #: Paths that were still being written, to be checked again later.
     changing: tuple[str, ...] = ()
-    #: Images that the lake already held unchanged.
     skipped: int = 0
-    #: Images whose earlier row was replaced.
     replaced: int = 0
-    #: Retried reads of images.
     retries: int = 0
-    #: Warnings of the decoders.
     warnings: WarningCounts = field(default_factory=WarningCounts)
-    #: Images whose format needs an extra that is not installed, by extra.
     missing_extras: Counter[str] = field(default_factory=Counter)
-    #: Errors of images that could not be read within the retry timeout: they are in no table.
     unread: tuple[str, ...] = ()
 
     @property

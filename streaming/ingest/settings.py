@@ -134,7 +134,15 @@ class IngestSettings:
         return Selection(self.include, self.exclude, self.default_excludes, self.follow_links)
 
     def trigger_seconds(self, source: str) -> float:
-        """Return the seconds between two triggers for the images of a source."""
+        """Return the seconds between two triggers for the images of a source.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> settings = pomona.IngestSettings()
+        >>> settings.trigger_seconds("./fruits"), settings.trigger_seconds("s3a://bucket/fruits")
+        (5.0, 60.0)
+        """
         if self.trigger is not None:
             return self.trigger
         return TRIGGER_ON_S3 if is_s3(source) else TRIGGER
@@ -143,7 +151,7 @@ class IngestSettings:
         self._check_backend()
         if self.file_source not in (None, BINARY_FILE, MANIFESTS):
             raise UsageError(
-                f"--file-source {self.file_source!r} is unknown: choose {BINARY_FILE} or {MANIFESTS}"
+                f"--file-source {self.file_source}: choose {BINARY_FILE} or {MANIFESTS}"
             )
         _ = self.selection  # check the patterns
         for name, minimum in (
@@ -160,23 +168,25 @@ class IngestSettings:
             value = getattr(self, name)
             if value is not None and not minimum <= value < math.inf:
                 option = "--" + name.replace("_", "-")
-                raise UsageError(f"{option} is {value}: it must be {minimum} or more")
+                raise UsageError(f"{option} {value:g}: give {minimum} or more")
         if self.cloudwatch is not None and not _NAMESPACE.fullmatch(self.cloudwatch):
             raise UsageError(
                 f"--cloudwatch {self.cloudwatch!r}: a namespace has 1 to 255 letters, digits and ./_#-, "
                 "and does not start with AWS/"
             )
         if not 0 <= self.max_failure_rate <= 1:
-            raise UsageError(f"--max-failure-rate is {self.max_failure_rate}: it must be 0 to 1")
+            raise UsageError(
+                f"--max-failure-rate {self.max_failure_rate:g}: give a fraction, 0 to 1"
+            )
         if self.remove_limit > 1:
-            raise UsageError(f"--remove-limit is {self.remove_limit}: it must be 0 to 1")
+            raise UsageError(f"--remove-limit {self.remove_limit:g}: give a fraction, 0 to 1")
 
     def _check_backend(self) -> None:
         for name, known in (("engine", ENGINES), ("precision", PRECISIONS), ("device", DEVICES)):
             value = getattr(self, name)
             if value is not None and value not in known:
                 choices = " or ".join((", ".join(known[:-1]), known[-1]))
-                raise UsageError(f"{name} {value!r} is unknown: choose {choices}")
+                raise UsageError(f"--{name} {value}: choose {choices}")
         if not supported_backends(self.engine, self.device, self.precision):
             given = {"engine": self.engine, "device": self.device, "precision": self.precision}
             options = " ".join(f"--{name} {value}" for name, value in given.items() if value)
@@ -275,7 +285,17 @@ BatchCallback = Callable[[BatchResult, IngestSummary], None]
 
 
 class Stage(StrEnum):
-    """What an ingestion is doing."""
+    """What an ingestion is doing.
+
+    Attributes
+    ----------
+    EXPORT, SPARK, PREPARE : Stage
+        Exporting the model, starting Spark, preparing the tables and the workers.
+    LIST, PROCESS, WATCH : Stage
+        Listing the source, processing images, waiting for more of them.
+    STOP : Stage
+        Stopping after the commit in progress.
+    """
 
     EXPORT = "exporting the model"
     SPARK = "starting Spark"

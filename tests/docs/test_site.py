@@ -20,6 +20,13 @@ def test_generated_page_is_current(name: str) -> None:
     )
 
 
+def test_command_line_reference_shows_which_options_take_a_value() -> None:
+    page = (REFERENCE / "cli.md").read_text()
+    assert "| `--once` |" in page
+    assert "| `--trigger SECONDS` |" in page
+    assert "| `--variance <float>` |" in page
+
+
 def test_command_line_reference_has_subcommands_and_no_hidden_options() -> None:
     page = (REFERENCE / "cli.md").read_text()
     assert "## pomona cloud resize" in page
