@@ -98,11 +98,11 @@ class Drift:
         found = {}
         if self.angle > limits.angle:
             found["angle"] = (
-                f"correlation matrix rotated by {self.angle:.1f}° (limit {limits.angle:g}°)"
+                f"correlation matrix rotated by {self.angle:.1f}° (threshold {limits.angle:g}°)"
             )
         if self.shift > limits.shift:
             found["shift"] = (
-                f"mean shifted by {self.shift:.2f} standard deviations (limit {limits.shift:g})"
+                f"mean shifted by {self.shift:.2f} standard deviations (threshold {limits.shift:g})"
             )
         above = [item for item in self.labels.items() if item[1] > limits.label]
         if above:
@@ -110,7 +110,7 @@ class Drift:
             more = f" (and {len(others):,} more)" if others else ""
             found["label"] = (
                 f"label {label} shifted by {largest:.2f} standard deviations{more} "
-                f"(limit {limits.label:g})"
+                f"(threshold {limits.label:g})"
             )
         return found
 

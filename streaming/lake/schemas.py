@@ -92,7 +92,7 @@ _DRIFT = (
     Column(
         "drift_labels", "string", "Shift of the mean of each label, as JSON, largest first", True
     ),
-    Column("drift_exceeded", "string", "Drift limits that were exceeded; null if none", True),
+    Column("drift_exceeded", "string", "Drift thresholds that were exceeded; null if none", True),
     Column(
         "scheduled",
         "boolean",
@@ -111,7 +111,7 @@ _DRIFT = (
         "Rows that the earlier refit has of each label without rows now, as JSON, most rows first",
         True,
     ),
-    Column("drift_limits", "string", "Drift limits of this refit, as JSON", True),
+    Column("drift_limits", "string", "Drift thresholds of this refit, as JSON", True),
 )
 
 REFITS = Table(

@@ -64,7 +64,7 @@ def test_drift_is_stored_reported_and_fails_on_request(
     drifted = pomona(*arguments)
     assert drifted.status == 3
     expected = expected_shift([first, second], [first, second, third], "Ananas")
-    exceeded = f"label Ananas shifted by {expected:.2f} standard deviations (limit 1)"
+    exceeded = f"label Ananas shifted by {expected:.2f} standard deviations (threshold 1)"
     assert exceeded in drifted.err
     assert "drift threshold exceeded: " in drifted.out
     assert exceeded in drifted.out

@@ -236,9 +236,9 @@ def test_exceeded_thresholds_are_described(tmp_path: Path) -> None:
     assert not found.exceeded(DriftLimits(32, 0.8, 2))
     assert not found.exceeded(DriftLimits(angle=31.25, shift=0.75, label=1.5))
     assert found.exceeded(DriftLimits()) == {
-        "angle": "correlation matrix rotated by 31.2° (limit 15°)",
-        "shift": "mean shifted by 0.75 standard deviations (limit 0.5)",
-        "label": "label Fig shifted by 1.50 standard deviations (and 1 more) (limit 1)",
+        "angle": "correlation matrix rotated by 31.2° (threshold 15°)",
+        "shift": "mean shifted by 0.75 standard deviations (threshold 0.5)",
+        "label": "label Fig shifted by 1.50 standard deviations (and 1 more) (threshold 1)",
     }
     columns = found.columns(DriftLimits())
     assert json.loads(columns["drift_labels"]) == found.labels
@@ -248,7 +248,7 @@ def test_exceeded_thresholds_are_described(tmp_path: Path) -> None:
     assert exceeded_thresholds(row) == {"angle", "shift", "label"}
     lenient = apply_limits(row, DriftLimits(angle=40, shift=0.5, label=9))
     assert exceeded_thresholds(lenient) == {"shift"}
-    assert lenient.drift_exceeded == "mean shifted by 0.75 standard deviations (limit 0.5)"
+    assert lenient.drift_exceeded == "mean shifted by 0.75 standard deviations (threshold 0.5)"
 
 
 def test_drift_of_earlier_format_is_described_and_not_compared(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ DRIFT: dict[str, Any] = {
     "drift_angle": 21.5,
     "drift_shift": 0.625,
     "drift_labels": json.dumps(SHIFTS),
-    "drift_exceeded": "correlation matrix rotated by 21.5° (limit 15°)",
+    "drift_exceeded": "correlation matrix rotated by 21.5° (threshold 15°)",
     "drift_new_labels": '{"Fig": 7}',
     "drift_limits": '{"angle": 15, "shift": 0.7, "label": 2}',
 }

@@ -384,9 +384,7 @@ def render_full_report() -> str:
     scores = np.random.default_rng(0).normal(size=(len(labels), 3)) * 1000
     source = "s3a://a-bucket-with-a-long-name/photographs/2026/fruits"
     paths = [f"{source}/{label}/{number}.jpg" for number, label in enumerate(labels)]
-    exceeded = (
-        "correlation matrix rotated by 21.5° (limit 15°); mean shifted by 0.62 standard deviations"
-    )
+    exceeded = "correlation matrix rotated by 21.5° (threshold 15°); mean shifted by 0.62 standard deviations"
     head = ("refit", "features version", "rows", "components", "explained variance")
     head += ("correlation rotation", "mean shift", "thresholds exceeded")
     refit = "20261126T124044Z-v3-d608"
