@@ -140,7 +140,7 @@ def _find(
             raise SnapshotError(f"no version {parsed} of the features: {_range_text(times)}")
         return parsed, _version_text(parsed, times)
     text = f"{spec} ({parsed.assumption})" if parsed.assumption else spec
-    if parsed.at - timedelta(microseconds=999_999) > now:
+    if parsed.at > now + timedelta(microseconds=999_999):
         raise SnapshotError(f"{text} is in the future: {_range_text(times)}")
     before = [number for number, committed in times.items() if committed <= parsed.at]
     if not before:

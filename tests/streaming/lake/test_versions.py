@@ -111,6 +111,8 @@ def test_description_names_version_and_assumption(lake: Lake, spec: str, message
         ("5", "no version 5 of the features"),
         ("2026-03-03T11:59:59Z", "2026-03-03T11:59:59Z is before the first version"),
         ("2026-03-03", r"2026-03-03 \(start of the day, UTC\) is before the first version"),
+        ("3000 years ago", r"3000 years ago \(1-01-01T.*\) is before the first version"),
+        ("0001-01-01T00:00:00.5", r"0001-01-01T00:00:00.5 \(UTC.*\) is before the first version"),
         ("3 years ago", r"3 years ago \(2023-.*\) is before the first version"),
         ("2026-03-05T00:00:01Z", "2026-03-05T00:00:01Z is in the future"),
         ("2026-03-05T02:30+03:00", ""),
