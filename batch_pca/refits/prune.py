@@ -38,7 +38,7 @@ class PruneOptions:
     Raises
     ------
     UsageError
-        If neither is given, or `keep` is less than 1.
+        If neither is given, `keep` is less than 1, or `older_than` is not more than 0.
     """
 
     keep: int | None = None
@@ -50,6 +50,8 @@ class PruneOptions:
             raise UsageError("give --keep, --older-than or both: which refits to remove")
         if self.keep is not None and self.keep < 1:
             raise UsageError(f"--keep {self.keep}: give 1 or more; the latest refit is always kept")
+        if self.older_than is not None and not self.older_than > 0:
+            raise UsageError(f"--older-than {self.older_than:g} s: give more than 0")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -140,9 +141,19 @@ def test_options_select_refits_to_remove(lake: Lake, options: dict[str, Any], ke
     assert result.remaining == len(kept)
 
 
-@pytest.mark.parametrize("options", [{}, {"keep": 0}, {"keep": -1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"keep": 0},
+        {"keep": -1},
+        {"older_than": 0},
+        {"older_than": -1},
+        {"older_than": math.nan},
+    ],
+)
 def test_options_that_name_no_refits_are_rejected(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="--keep"):
+    with pytest.raises(UsageError, match=r"--keep|--older-than"):
         PruneOptions(**options)
 
 
