@@ -7,14 +7,19 @@ import re
 from streaming.errors import UsageError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# 100 years: a longer time before or after today may be no date.
+_MAX_DAYS = 36_500
 
 
 def parse_duration(text: str, option: str = "--every") -> float:
-    """Convert a duration such as ``45s``, ``30m``, ``1h`` or ``1d`` to seconds; UsageError if it is malformed."""
+    """Convert ``45s``, ``30m``, ``1h`` or ``1d`` to seconds; UsageError if the text is malformed or too long."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if not match or float(match[1]) == 0:
         raise UsageError(f"{option} {text}: give a number and a unit, such as 45s, 30m, 1h or 1d")
-    return float(match[1]) * _UNITS[match[2]]
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > _MAX_DAYS * _UNITS["d"]:
+        raise UsageError(f"{option} {text}: give {_MAX_DAYS}d (100 years) or less")
+    return seconds
 
 
 def format_age(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -48,10 +49,12 @@ def run_query(
     Raises
     ------
     UsageError
-        If the query is not a single SELECT on these tables; nothing was executed.
+        If the query is not a single SELECT on these tables, or `timeout` is out of range; nothing was executed.
     PomonaError
         If the query or reading the lake fails, takes longer than `timeout`, or needs more memory than Java has.
     """
+    if not (isinstance(timeout, (int, float)) and 0 < timeout <= threading.TIMEOUT_MAX):
+        raise UsageError(f"query: timeout {timeout!r}: give a number of seconds above 0")
     lake = open_lake(location)
     with translate_read_errors():
         pinned = resolve_version(lake, as_of) if as_of is not None else None

@@ -25,6 +25,13 @@ def test_other_text_is_rejected_with_examples(text: str) -> None:
     assert str(error.value).startswith(f"--every {text}: ")
 
 
+def test_durations_above_a_century_are_rejected() -> None:
+    assert parse_duration("36500d") == 36_500 * 86_400
+    for text in ("36501d", "99999999999999d", "9" * 400 + "d"):
+        with pytest.raises(UsageError, match=r"--older-than \d+d: give 36500d"):
+            parse_duration(text, "--older-than")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7199, "1 h ago"), (200_000, "2 d ago")],

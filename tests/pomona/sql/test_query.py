@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from pomona.sql.deadline import limit_time
+from pomona.sql.query import run_query
+from streaming.errors import UsageError
 from support.lakes.deltars_lakes import create_deltars_lake, random_images
 from support.lakes.feature_lakes import LABELS, WRITTEN, delta
 from support.lakes.query_lakes import QueryLake
@@ -232,6 +235,17 @@ def test_timeout_cancels_jobs_and_spark_continues(pomona: Command, query_lake: Q
     assert pomona("query", query_lake.folder, "SELECT 1 AS n", "--json").json == [{"n": 1}]
     done = pomona("query", query_lake.folder, "SELECT 1", "--timeout", "5")
     assert (done.status, "--timeout 5: give a number and a unit" in done.error_line) == (2, True)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan, 1e20, "5", None])
+def test_timeout_that_is_no_number_of_seconds_is_rejected(
+    query_lake: QueryLake, timeout: Any
+) -> None:
+    with (
+        pytest.raises(UsageError, match="give a number of seconds above 0"),
+        run_query(str(query_lake.folder), "SELECT 1", timeout=timeout),
+    ):
+        pass
 
 
 def test_call_that_cannot_be_canceled_is_abandoned(spark: SparkSession) -> None:
