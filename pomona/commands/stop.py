@@ -21,8 +21,8 @@ def stop(lake: LakeArgument, as_json: Json = False) -> None:
     from streaming.spark.errors import translate_errors
 
     console, at, started = Console(as_json=as_json), Lake.at(lake), time.monotonic()
-    at.ensure_writable_location()
     with translate_errors(), console.status("waiting for the process to stop"):
+        at.ensure_writable_location()
         holder = stop_writer(at)
     seconds = time.monotonic() - started
     if as_json:

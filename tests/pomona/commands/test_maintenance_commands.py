@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -190,3 +191,15 @@ def test_running_stream_executes_requests_between_micro_batches(
         summary = end.result(timeout=60)
     assert below(fruits, existing_lake.features) == ["Fig/0.jpg", "Fig/2.jpg", "Fig/bad.jpg"]
     assert summary.outcomes["features"] == 2
+
+
+def test_stop_without_permission_ends_in_one_line(
+    pomona: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Lake) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+
+    monkeypatch.setattr(Lake, "ensure_writable_location", refuse)  # root may read any folder
+    done = pomona("stop", tmp_path)
+    assert done.status == 1
+    assert f"Permission denied: '{tmp_path}'" in done.error_line
