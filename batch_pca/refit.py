@@ -68,7 +68,7 @@ class RefitOptions:
     ----------
     fit : FitOptions
         Number of components, or explained variance ratio to reach. Default: a ratio of 0.95.
-    as_of : str, optional
+    as_of : str or int, optional
         Features version to fit, as `streaming.lake.versions.resolve_version` accepts it. Default: the latest.
     fit_on : str, optional
         Path prefix of the rows to fit. All rows are transformed.
@@ -89,7 +89,7 @@ class RefitOptions:
     """
 
     fit: FitOptions = field(default_factory=lambda: FitOptions(variance=0.95))
-    as_of: str | None = None
+    as_of: str | int | None = None
     fit_on: str | None = None
     full: bool = False
     drift: DriftLimits = field(default_factory=DriftLimits)
@@ -102,7 +102,7 @@ class RefitOptions:
 
     def as_json(self) -> str:
         """Return the options that determine the result for a given features version, as JSON."""
-        fit_on = self.fit_on and normalize(self.fit_on)
+        fit_on = None if self.fit_on is None else normalize(self.fit_on)
         return json.dumps(
             {"components": self.fit.components, "variance": self.fit.variance, "fit_on": fit_on}
         )
@@ -187,7 +187,7 @@ def refit(lake: str | os.PathLike[str], options: RefitOptions | None = None) -> 
     opened.validate()
     with translate_errors():
         # Usage errors are raised before the slow start of Spark.
-        version = resolve_version(opened, options.as_of) if options.as_of is not None else None
+        version = None if options.as_of is None else resolve_version(opened, str(options.as_of))
         if options.baseline is not None:
             find_named_baseline(read_refits(opened), options.baseline)
         spark = start_session(s3=is_s3(opened.root))
@@ -209,7 +209,7 @@ def _refit(
             return RefitResult(apply_limits(unchanged, options.drift), is_new=False)
 
     timer = PhaseTimer()
-    recent = None if options.as_of else commits_to_read(earlier, version.number)
+    recent = None if options.as_of is not None else commits_to_read(earlier, version.number)
     commits = read_commits(lake.features, recent)
     snapshot = take_snapshot(spark, lake, version, options.fit_on)
     named = find_named_baseline(earlier, options.baseline) if options.baseline else None

@@ -18,6 +18,7 @@ import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from streaming.storage.interface import prefix_below
 from streaming.storage.range_reader import open_ranges
 
 #: Columns that every file must contain for its rows to be read without Spark.
@@ -120,7 +121,7 @@ def filter_prefix(batch: pa.RecordBatch, prefix: str | None) -> pa.RecordBatch:
     """Return the rows of a batch whose ``path`` is below a prefix; all rows if it is None."""
     if prefix is None:
         return batch
-    return batch.filter(pa.compute.starts_with(batch.column("path"), f"{prefix}/"))
+    return batch.filter(pa.compute.starts_with(batch.column("path"), prefix_below(prefix)))
 
 
 def plan_parts(files: Sequence[str], location: str, count: int, workers: int) -> list[Part] | None:

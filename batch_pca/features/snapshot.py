@@ -15,7 +15,7 @@ from streaming.delta.tables import read_table
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion
-from streaming.storage.interface import normalize
+from streaming.storage.interface import normalize, prefix_below
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Snapshot:
         """The rows below the prefix, read by Spark."""
         if self.prefix is None:
             return self.rows
-        return self.rows.where(F.col("path").startswith(f"{self.prefix}/"))
+        return self.rows.where(F.col("path").startswith(prefix_below(self.prefix)))
 
 
 def take_snapshot(
@@ -84,8 +84,10 @@ def take_snapshot(
     SnapshotError
         If there are fewer than 2 rows, rows of several models, or no rows to fit.
     """
-    prefix = normalize(fit_on) if fit_on else None
-    condition = f"starts_with(path, {quote_literal(prefix + '/')})" if prefix else "true"
+    prefix = None if fit_on is None else normalize(fit_on)
+    condition = (
+        "true" if prefix is None else f"starts_with(path, {quote_literal(prefix_below(prefix))})"
+    )
     table = open_table(lake.features, version.number)
     batches = query(
         table,

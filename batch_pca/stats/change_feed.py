@@ -16,6 +16,7 @@ from batch_pca.pca.moments import Moments, MomentsBuilder, Vector
 from streaming.delta.external_files import check_changes
 from streaming.delta.reader import open_table, read_change_feed
 from streaming.lake.layout import Lake
+from streaming.storage.interface import prefix_below
 
 # The change feed contains a replaced row twice: its preimage counts as removed, its postimage as added.
 _ADDED = ("insert", "update_postimage")
@@ -90,7 +91,7 @@ def sum_changes(feed: DataFrame, shift: Vector, prefix: str | None, expected: in
     expected : int
         Approximate number of rows, which determines the number of tasks.
     """
-    rows = feed if prefix is None else feed.where(F.col("path").startswith(f"{prefix}/"))
+    rows = feed if prefix is None else feed.where(F.col("path").startswith(prefix_below(prefix)))
     tasks = min(
         feed.sparkSession.sparkContext.defaultParallelism,
         math.ceil((expected + 1) / _ROWS_PER_TASK),

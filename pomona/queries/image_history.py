@@ -27,7 +27,7 @@ from streaming.delta.time_travel import commit_times, oldest_complete_version
 from streaming.errors import LakeError, SnapshotError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version, version_at
-from streaming.storage.interface import normalize
+from streaming.storage.interface import is_below, normalize
 
 if TYPE_CHECKING:
     from batch_pca.refits.catalog import RefitRow
@@ -196,6 +196,6 @@ def content_in_refit(refit: RefitRow, path: str, versions: list[JsonObject]) -> 
                 "refit_id": refit.refit_id,
                 "features_version": at,
                 "content_hash": version["content_hash"],
-                "fitted": prefix is None or path.startswith(f"{prefix}/"),
+                "fitted": prefix is None or is_below(path, prefix),
             }
     return None

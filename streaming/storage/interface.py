@@ -179,6 +179,11 @@ class Storage(Protocol):
         """Move all files below a prefix to another prefix on the same storage."""
 
 
+def prefix_below(location: str) -> str:
+    """Return the beginning of the URIs of all files below a location; the root of the file system is ``file:/``."""
+    return f"{location.rstrip('/')}/"
+
+
 def normalize(location: str | os.PathLike[str]) -> str:
     """Convert a location given by the user to the URI that Spark writes.
 
@@ -321,7 +326,7 @@ def is_below(path: str, folder: str) -> bool:
 
     Only the text is compared: links and ``..`` must be resolved before.
     """
-    return path.startswith(f"{folder.rstrip('/')}/")
+    return path.startswith(prefix_below(folder))
 
 
 def is_s3(uri: str) -> bool:

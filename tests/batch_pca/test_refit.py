@@ -71,6 +71,9 @@ CASES = {
     "below a prefix": Case(
         RefitOptions(FitOptions(components=3), fit_on="/photos/train/"), 3, "file:/photos/train/"
     ),
+    "below the root, as of a version number": Case(
+        RefitOptions(FitOptions(components=3), fit_on="/", as_of=2), 2, "file:"
+    ),
     "1280 columns": Case(RefitOptions(FitOptions(variance=0.95)), 2, wide=True),
 }
 
@@ -163,7 +166,8 @@ def test_row_of_the_table_matches_the_result(fitted: Fitted, lake: Lake, wide: L
         ({"as_of": "soon"}, UsageError, "as of 'soon': no such tag"),
         ({"as_of": "3 dogs ago"}, UsageError, "give a version number, a time such as"),
         ({"fit_on": "/photos/trai"}, SnapshotError, "file:/photos/trai: no row has this prefix"),
-        ({"components": 62}, SnapshotError, "too large, only 61 columns vary"),
+        ({"fit_on": ""}, UsageError, "empty"),
+        ({"components": 62}, SnapshotError, "62 components are too many, only 61 columns vary"),
         ({"components": 40, "as_of": "2"}, SnapshotError, "40 rows allow at most 39 components"),
     ],
 )
