@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootstrap.aws.describe_cluster import has_fleets
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.errors import CloudError
 
@@ -58,7 +59,7 @@ class Node:
     key : str or None
         Name of the EC2 key pair.
     instance : str
-        EC2 instance ID.
+        EC2 instance ID; empty if EMR lists none.
     """
 
     cluster: str
@@ -83,7 +84,12 @@ def primary_node(cluster: Parameters, read: ReadApi) -> Node:
         )
     if state not in ("RUNNING", "WAITING"):
         raise CloudError(f"cluster {cluster_id} is {state}: `pomona cloud up` creates a new one")
-    query = {"ClusterId": cluster_id, "InstanceGroupTypes": ["MASTER"]}
+    kind: Parameters = (
+        {"InstanceFleetType": "MASTER"}
+        if has_fleets(cluster)
+        else {"InstanceGroupTypes": ["MASTER"]}
+    )
+    query = {"ClusterId": cluster_id, **kind}
     instances = (read("emr", "list_instances", query) or {}).get("Instances", [])
     return Node(
         cluster=cluster_id,
@@ -153,11 +159,21 @@ def ssh_command(
     return [*command, "-p", str(port), f"{SSH_USER}@{host}"]
 
 
-def session_commands(ports: Sequence[ForwardedPort], instance: str, region: str) -> list[list[str]]:
-    """Return the Session Manager commands, one per port; these need no open port and no key."""
+def session_commands(ports: Sequence[ForwardedPort], node: Node, region: str) -> list[list[str]]:
+    """Return the Session Manager commands, one per port; these need no open port and no key.
+
+    Raises
+    ------
+    CloudError
+        If the instance of the node is unknown.
+    """
+    if not node.instance:
+        raise CloudError(
+            f"EMR lists no primary instance of cluster {node.cluster}: try again, or use --via ssh"
+        )
     return [
         [
-            "aws", "ssm", "start-session", "--region", region, "--target", instance,
+            "aws", "ssm", "start-session", "--region", region, "--target", node.instance,
             "--document-name", "AWS-StartPortForwardingSession",
             "--parameters", f"portNumber={forwarded.remote},localPortNumber={forwarded.local}",
         ]

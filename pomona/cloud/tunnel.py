@@ -94,7 +94,7 @@ def tunnel(
             else:
                 check_installed("aws", "install the AWS CLI, or use --via ssh")
                 check_installed("session-manager-plugin", "install AWS's Session Manager plugin")
-                commands = session_commands(ports, node.instance, names.config.region)
+                commands = session_commands(ports, node, names.config.region)
             if not print_only:
                 for one in ports:
                     check_port_free(one, "--spark-port" if one.local == spark_port else "--port")

@@ -22,10 +22,16 @@ import pytest
 
 import bootstrap.tunnel.checks
 import bootstrap.tunnel.session
+from bootstrap.errors import CloudError
 from bootstrap.resources.cluster_requests import cluster_requests
 from bootstrap.resources.uploads import UploadLocations
 from bootstrap.tunnel.checks import responds_to_http
-from bootstrap.tunnel.commands import ForwardedPort, forwarded_ports
+from bootstrap.tunnel.commands import (
+    ForwardedPort,
+    forwarded_ports,
+    primary_node,
+    session_commands,
+)
 from support.aws.account import ADMIN, MotoAccount
 from support.aws.cluster_configs import names, parameters
 from support.aws.ssh_server import PrimaryNode, serve_node
@@ -416,6 +422,33 @@ with socket.create_server(("127.0.0.1", int(found[2]))) as server:
         for pair in ((one, other), (other, one)):
             threading.Thread(target=copy, args=pair, daemon=True).start()
 """
+
+
+@pytest.mark.parametrize(
+    ("collection", "kind"),
+    [
+        ("INSTANCE_GROUP", {"InstanceGroupTypes": ["MASTER"]}),
+        ("INSTANCE_FLEET", {"InstanceFleetType": "MASTER"}),
+    ],
+)
+def test_primary_instance_is_found_in_groups_and_fleets(
+    collection: str, kind: dict[str, Any]
+) -> None:
+    """ListInstances has a parameter for groups and another for fleets; moto ignores both."""
+    cluster = {"Id": "j-1", "Status": {"State": "RUNNING"}, "InstanceCollectionType": collection}
+
+    def read(service: str, operation: str, query: dict[str, Any]) -> dict[str, Any]:
+        assert (service, operation) == ("emr", "list_instances")
+        return {"Instances": [{"Ec2InstanceId": "i-1"}] if query.items() >= kind.items() else []}
+
+    assert primary_node(cluster, read).instance == "i-1"
+
+
+def test_unknown_primary_instance_ends_in_one_line() -> None:
+    cluster = {"Id": "j-1", "Status": {"State": "RUNNING"}}
+    node = primary_node(cluster, lambda *_: {"Instances": []})
+    with pytest.raises(CloudError, match="no primary instance of cluster j-1"):
+        session_commands([], node, "eu-west-1")
 
 
 def test_session_manager_forwards_ports_without_a_key(
