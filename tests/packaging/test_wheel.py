@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from setuptools import find_namespace_packages
 
 from support.processes.wheel_environment import ROOT, build_distributions
 
@@ -40,3 +42,11 @@ def test_sdist_contains_every_file_of_every_subpackage(dist: Path) -> None:
     with tarfile.open(next(dist.glob("*.tar.gz"))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert package_files() <= names
+
+
+def test_other_folders_of_the_checkout_are_not_packages(tmp_path: Path) -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    for name in ("pomona/cloud", "pomona-demo/lake", "pomona-demo-2", "streaming-old"):
+        (tmp_path / name).mkdir(parents=True)
+    found = find_namespace_packages(str(tmp_path), include=settings["packages"]["find"]["include"])
+    assert sorted(found) == ["pomona", "pomona.cloud"]
