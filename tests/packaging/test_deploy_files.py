@@ -62,7 +62,7 @@ def test_dockerfile_matches_pyproject() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]:
-        package = pattern.removesuffix("*")
+        package = pattern.removesuffix(".*")
         assert f"COPY {package} {package}\n" in DOCKERFILE
     for name in (project["project"]["readme"], *project["project"]["license-files"]):
         assert re.search(rf"^COPY .*\b{re.escape(name)}\b", DOCKERFILE, re.M), name
