@@ -10,7 +10,7 @@ from batch_pca.report.outliers import MAX_LISTED, NEIGHBORS, NotableImages, find
 
 
 def test_unusual_images_are_those_with_most_distant_neighbors() -> None:
-    scores = np.random.default_rng(0).normal(size=(1300, 8)) + 50
+    scores = np.random.default_rng(0).normal(size=(2500, 8)) + 50
     paths = [f"file:/{number}.jpg" for number in range(len(scores))]
     found = find_notable_images(paths, ["Fig"] * len(paths), scores).unusual
     distances, _ = NearestNeighbors(n_neighbors=NEIGHBORS).fit(scores).kneighbors()
