@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from delta.exceptions import (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+)
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.sql import DataFrame, SparkSession
@@ -30,6 +35,14 @@ _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _MAX_PATHS_IN_CONDITION = 1000
 # Commits of other writers that may follow a commit before it is looked up.
 _COMMITS_TO_SEARCH = 16
+# Raised if another process has replaced files, for example by OPTIMIZE.
+_CONFLICTS = (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+)
+# Attempts to commit while another process runs OPTIMIZE.
+_MAX_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,16 @@ def _cached_snapshot(spark: SparkSession, location: str) -> Any:
     return delta_log.unsafeVolatileSnapshot()
 
 
+def _merge(table: DeltaTable, rows: DataFrame) -> None:
+    merge = table.alias("old").merge(rows.alias("new"), "old.path = new.path")
+    merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+
+
+def _merge_deleted(table: DeltaTable, deleted: DataFrame) -> None:
+    merge = table.alias("old").merge(deleted.alias("deleted"), "old.path = deleted.path")
+    merge.whenMatchedDelete().execute()
+
+
 @dataclass(frozen=True)
 class Writer:
     """Commits to one table for one micro-batch; `metadata` is stored with each commit (``userMetadata``).
@@ -106,17 +129,9 @@ class Writer:
         """Append rows, or merge them by path (required if the table already has rows for some of the paths)."""
         key = self._idempotency_key()
         if merge:
-            check_files(self.location)
             session = {f"spark.databricks.delta.write.{name}": value for name, value in key.items()}
             with self._session_settings(session):
-                (
-                    DeltaTable.forPath(self.spark, self.location)
-                    .alias("old")
-                    .merge(rows.alias("new"), "old.path = new.path")
-                    .whenMatchedUpdateAll()
-                    .whenNotMatchedInsertAll()
-                    .execute()
-                )
+                self._repeat_after_optimize(lambda table: _merge(table, rows))
             return
         writer = (
             rows.write.format("delta").mode("append").option("userMetadata", self._user_metadata)
@@ -141,16 +156,29 @@ class Writer:
     def delete(self, paths: list[str]) -> None:
         """Delete the rows with these paths, in one commit. Idempotent."""
         with self._session_settings({_METADATA: self._encode_metadata("source", STARTED)}):
-            check_files(self.location)
-            table = DeltaTable.forPath(self.spark, self.location)
             if len(paths) <= _MAX_PATHS_IN_CONDITION:
-                table.delete(F.col("path").isin(paths))
+                self._repeat_after_optimize(lambda table: table.delete(F.col("path").isin(paths)))
                 return
             import pandas as pd  # takes half a second, and few commits need it
 
             deleted = self.spark.createDataFrame(pd.DataFrame({"path": paths}), "path string")
-            merge = table.alias("old").merge(deleted.alias("deleted"), "old.path = deleted.path")
-            merge.whenMatchedDelete().execute()
+            self._repeat_after_optimize(lambda table: _merge_deleted(table, deleted))
+
+    def _repeat_after_optimize(self, change: Callable[[DeltaTable], None]) -> None:
+        """Change the table, again if OPTIMIZE has replaced files in the meantime that the change had read.
+
+        OPTIMIZE changes no rows. A conflict with any other commit is raised.
+        """
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
+            check_files(self.location)
+            try:
+                change(DeltaTable.forPath(self.spark, self.location))
+            except _CONFLICTS as error:
+                if attempt == _MAX_ATTEMPTS or "OPTIMIZE" not in str(error):
+                    raise
+                log.info("%s: committing again after a concurrent OPTIMIZE", self.location)
+            else:
+                return
 
     def _idempotency_key(self) -> dict[str, str]:
         """Return the options that make Delta ignore a repeated commit, or one of a writer that was replaced.
