@@ -248,12 +248,13 @@ def test_steady_arrivals_delay_neither_sweep_nor_new_checkpoint(
             wait_for(lambda: len(queries()) >= 2)
             stopped.set()
             wait_for(lambda: stream.images == len(names) + 1)
+            # If a sweep commits an image first, its manifest is still to be delivered.
+            wait_for(lambda: not list(local_path(lake.arrivals).iterdir()))
         finally:
             stopped.set()
             stream.stop.set()
     stream.run.result(60)
     assert below(source, lake.features) == sorted(names)
-    assert list(local_path(lake.arrivals).iterdir()) == []
     assert not list(local_path(f"{lake.root}/checkpoints").glob("*.removed"))
 
 
