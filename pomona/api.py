@@ -205,7 +205,7 @@ class OpenLake:
     def features(self, *, as_of: str | int | None = None) -> DataFrame:
         """Return the features as a Spark DataFrame.
 
-        Starts a Spark session if none is active.
+        They belong to the active Spark session, which needs Delta Lake; if there is none, one is started.
 
         Examples
         --------
@@ -215,10 +215,11 @@ class OpenLake:
         [Row(label='Fig', count=4), Row(label='Kiwi', count=4)]
         """
         from streaming.delta.tables import read_table
-        from streaming.spark.session import start_session
+        from streaming.spark.session import find_foreign_session, start_session
 
         number = self.version(as_of)
-        return read_table(start_session(s3=is_s3(self.root)), self._lake.features, number)
+        spark = find_foreign_session() or start_session(s3=is_s3(self.root))
+        return read_table(spark, self._lake.features, number)
 
     def features_arrow(
         self, *, as_of: str | int | None = None, columns: Sequence[str] | None = None

@@ -14,7 +14,7 @@ from batch_pca.refits.folder import AbandonedFolder, RefitFolder, find_abandoned
 from streaming import __version__
 from streaming.delta.commit_lock import commit_lock
 from streaming.delta.reader import open_table, query_rows, quote_literal
-from streaming.delta.tables import is_table
+from streaming.delta.tables import create_frame, is_table
 from streaming.delta.writer import Writer
 from streaming.errors import LakeError
 from streaming.lake.format_version import rename_keys
@@ -175,7 +175,7 @@ def commit_refit(spark: SparkSession, row: RefitRow) -> None:
         **{name: getattr(row, name) for name in REFITS.names},
         "explained_variance_ratio": list(row.explained_variance_ratio),
     }
-    rows = spark.createDataFrame([tuple(values[name] for name in REFITS.names)], REFITS.ddl)
+    rows = create_frame(spark, [tuple(values[name] for name in REFITS.names)], REFITS.ddl)
     metadata = {"refit": row.refit_id, "features_version": row.features_version}
     with commit_lock(row.lake.refits):
         Writer(spark, row.lake.refits, metadata).upsert(rows, merge=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streaming.delta.commit_lock import commit_lock
 from streaming.delta.external_files import check_files
@@ -99,6 +99,20 @@ def read_table(spark: SparkSession, location: str, version: int | None = None) -
     check_files(location, version)
     reader = spark.read.format("delta")
     return (reader if version is None else reader.option("versionAsOf", version)).load(location)
+
+
+def create_frame(spark: SparkSession, rows: Any, schema: str) -> DataFrame:
+    """Return a DataFrame of rows; `SparkSession.createDataFrame` would also make the session the active one."""
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    try:
+        return spark.createDataFrame(rows, schema)
+    finally:
+        if active is not None:
+            java: Any = spark._jvm
+            java.org.apache.spark.sql.SparkSession.setActiveSession(active._jsparkSession)
+            SparkSession._activeSession = active
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +12,9 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from delta.exceptions import (
-    ConcurrentAppendException,
-    ConcurrentDeleteDeleteException,
-    ConcurrentDeleteReadException,
-)
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -25,6 +22,7 @@ from streaming import __version__
 from streaming.delta.external_files import check_files
 from streaming.delta.log import Version, read_commits_backwards
 from streaming.delta.reader import open_table
+from streaming.delta.tables import create_frame
 from streaming.delta.throughput import STARTED
 from streaming.storage.interface import TransientError
 
@@ -35,11 +33,10 @@ _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _MAX_PATHS_IN_CONDITION = 1000
 # Commits of other writers that may follow a commit before it is looked up.
 _COMMITS_TO_SEARCH = 16
-# Raised if another process has replaced files, for example by OPTIMIZE.
-_CONFLICTS = (
-    ConcurrentAppendException,
-    ConcurrentDeleteDeleteException,
-    ConcurrentDeleteReadException,
+# A conflict with OPTIMIZE of another process, in the name or message of an exception. Delta 4.0 has no Python classes
+# for conflicts.
+_OPTIMIZE_CONFLICT = re.compile(
+    r"Concurrent(Append|DeleteRead|DeleteDelete)Exception.*OPTIMIZE", re.DOTALL
 )
 # Attempts to commit while another process runs OPTIMIZE.
 _MAX_ATTEMPTS = 5
@@ -161,7 +158,7 @@ class Writer:
                 return
             import pandas as pd  # takes half a second, and few commits need it
 
-            deleted = self.spark.createDataFrame(pd.DataFrame({"path": paths}), "path string")
+            deleted = create_frame(self.spark, pd.DataFrame({"path": paths}), "path string")
             self._repeat_after_optimize(lambda table: _merge_deleted(table, deleted))
 
     def _repeat_after_optimize(self, change: Callable[[DeltaTable], None]) -> None:
@@ -173,8 +170,9 @@ class Writer:
             check_files(self.location)
             try:
                 change(DeltaTable.forPath(self.spark, self.location))
-            except _CONFLICTS as error:
-                if attempt == _MAX_ATTEMPTS or "OPTIMIZE" not in str(error):
+            except (PySparkException, Py4JError) as error:
+                text = f"{type(error).__name__}: {error}"
+                if attempt == _MAX_ATTEMPTS or not _OPTIMIZE_CONFLICT.search(text):
                     raise
                 log.info("%s: committing again after a concurrent OPTIMIZE", self.location)
             else:

@@ -24,7 +24,7 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from streaming.delta.log import Version
-from streaming.delta.tables import read_table
+from streaming.delta.tables import create_frame, read_table
 from streaming.delta.throughput import STARTED
 from streaming.delta.writer import SWEEP, BatchId, Writer, prepare_commit
 from streaming.featurize.isolation import IsolatedFeaturizer
@@ -198,7 +198,7 @@ class MicroBatch:
 
         # From pandas, through Arrow: no Python worker has to start for these rows.
         names = pd.DataFrame({"path": [file.path for file in files]})
-        wanted = F.broadcast(self.spark.createDataFrame(names, "path string"))
+        wanted = F.broadcast(create_frame(self.spark, names, "path string"))
         columns = ("path", "length", F.unix_millis("modification_time").alias("modified_ms"))
         for name, location, attempt in (
             ("features", self.lake.features, F.lit(0)),

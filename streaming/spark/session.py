@@ -58,10 +58,12 @@ class SessionSettings:
     dump_classes: Path | None = None
 
 
-# The defaults of Spark and Delta do not suit many small files, small tables and a single writer.
-_COMMON = {
+_DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+# The defaults of Spark and Delta do not suit many small files, small tables and a single writer.
+_COMMON = _DELTA | {
     # The small jobs of a commit run between the long tasks of the next part, not after them.
     "spark.scheduler.mode": "FAIR",
     "spark.hadoop.parquet.enable.dictionary#features.list.element": "false",
@@ -127,8 +129,45 @@ _LOCAL = {
 }
 
 
+# The Spark context that `start_session` has started in this process.
+_own_context: SparkContext | None = None
+
+
+def find_foreign_session() -> SparkSession | None:
+    """Return the active session if the caller of Pomona has started it, for example in a notebook.
+
+    Raises
+    ------
+    PlatformError
+        If it lacks Delta Lake.
+    """
+    context = SparkContext._active_spark_context
+    if context is None or context is _own_context:
+        return None
+    session = SparkSession.builder.getOrCreate()
+    for name, value in _DELTA.items():
+        if value not in (session.conf.get(name, None) or ""):
+            raise PlatformError(
+                f"the active Spark session has no Delta Lake ({name} lacks {value}): "
+                "call spark.stop() first, or create the session with the settings of Delta Lake"
+            )
+    return session
+
+
+def _separate_session(foreign: SparkSession) -> SparkSession:
+    """Return a session with settings of its own in the same Spark context; the foreign session stays as it is."""
+    session = foreign.newSession()
+    for name, value in _COMMON.items():
+        if name not in _DELTA and session.conf.isModifiable(name):
+            session.conf.set(name, value)
+    return session
+
+
 def start_session(settings: SessionSettings | None = None, *, s3: bool = False) -> SparkSession:
-    """Start Spark, or return the active session.
+    """Start Spark, or return the session that an earlier call has started.
+
+    If the caller of Pomona has started Spark, return a new session of its Spark context. The caller's own session, its
+    settings and the environment stay as they are, and `settings` and `s3` do not apply.
 
     Parameters
     ----------
@@ -145,9 +184,13 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
     Raises
     ------
     PlatformError
-        If Java or the jars are missing, or another package named `streaming` was imported.
+        If Java or the jars are missing, another package named `streaming` was imported, or the caller's session lacks
+        Delta Lake.
     """
+    global _own_context
     check_package()
+    if foreign := find_foreign_session():
+        return _separate_session(foreign)
     settings = settings or SessionSettings()
     conf = _COMMON | {"spark.app.name": "pomona"}
     environment: AbstractContextManager[None] = nullcontext()
@@ -193,6 +236,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
             if not under_spark_submit() and not _has_user_name():
                 _log_in_by_number(conf)
             spark = builder.getOrCreate()
+            _own_context = spark.sparkContext
             gateway = spark.sparkContext._gateway
             if not under_spark_submit() and isinstance(gateway, ClientServer):
                 start_callback_server(gateway)
