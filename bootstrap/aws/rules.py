@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bootstrap.aws.request import Parameters
+from bootstrap.schedule_expression import expression_problem
 
 #: Applications of each release of EMR; releases that are missing here are not checked.
 APPLICATIONS = {
@@ -311,6 +312,13 @@ def _job_run_mode(parameters: Parameters) -> Iterator[str]:
         yield f"retryPolicy.maxFailedAttemptsPerHour is {retries['maxFailedAttemptsPerHour']}"
 
 
+def _schedule_expression(parameters: Parameters) -> Iterator[str]:
+    expression = parameters["ScheduleExpression"]
+    one_time = re.fullmatch(r"at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)", expression)
+    if not one_time and (problem := expression_problem(expression)):
+        yield f"ScheduleExpression is {expression!r}; {problem}"
+
+
 def _no_dead_letter_queue(parameters: Parameters) -> Iterator[str]:
     if not parameters["Target"].get("DeadLetterConfig", {}).get("Arn"):
         yield "Target has no DeadLetterConfig"
@@ -545,6 +553,13 @@ RULES = (
         _job_run_mode,
         "a batch job takes maxAttempts, a streaming job maxFailedAttemptsPerHour from 1 to 10",
         "https://docs.aws.amazon.com/emr-serverless/latest/APIReference/API_RetryPolicy.html",
+    ),
+    Rule(
+        "scheduler",
+        ("create_schedule", "update_schedule"),
+        _schedule_expression,
+        "correct refit.schedule",
+        f"{SCHEDULER_DOCS}schedule-types.html",
     ),
     Rule(
         "scheduler",

@@ -18,6 +18,7 @@ from bootstrap.config.schema import (
     is_graviton,
 )
 from bootstrap.errors import ConfigError
+from bootstrap.schedule_expression import expression_problem
 
 
 def load_config(path: str) -> ClusterConfig:
@@ -214,9 +215,17 @@ def _check_tags(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
             raise ConfigError(f"{line}: tags has {key} = {value!r}: {problem}")
 
 
+def _check_schedule(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
+    expression = config.schedule
+    if expression and (problem := expression_problem(expression)):
+        line = line_numbers("refit.schedule")
+        raise ConfigError(f"{line}: refit.schedule is {expression!r}: {problem}")
+
+
 def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
     """Check the constraints between keys."""
     _check_tags(config, line_numbers)
+    _check_schedule(config, line_numbers)
     instances, limits = config.instances, config.limits
     nodes = instances.core + instances.task
     for key, invalid, message in (

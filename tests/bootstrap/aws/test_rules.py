@@ -48,14 +48,17 @@ def limits(**units: int) -> SentRequest:
     return SentRequest("emr", "put_managed_scaling_policy", policy)
 
 
-def schedule(target: str, content: Any, **fields: Any) -> SentRequest:
+def schedule(
+    target: str, content: Any, expression: str = "rate(1 hour)", **fields: Any
+) -> SentRequest:
     queue = {"DeadLetterConfig": {"Arn": "arn:aws:sqs:eu-west-1:1:failures"}}
     arns = {
         "Arn": f"arn:aws:scheduler:::aws-sdk:{target}",
         "RoleArn": "arn:aws:iam::1:role/starter",
     }
     target_fields = {**arns, "Input": json.dumps(content), **queue, **fields}
-    return SentRequest("scheduler", "create_schedule", {"Target": target_fields})
+    parameters = {"ScheduleExpression": expression, "Target": target_fields}
+    return SentRequest("scheduler", "create_schedule", parameters)
 
 
 def lifecycle(*rules: dict[str, Any]) -> SentRequest:
@@ -253,6 +256,14 @@ INVALID = [
             "emr:addJobFlowSteps", {}, DeadLetterConfig={"Arn": "arn:aws:sqs:eu-west-1:1:a.fifo"}
         ),
         "is the FIFO queue",
+    ),
+    (
+        schedule("emr:addJobFlowSteps", {}, expression="cron(0 2 * * * *)"),
+        "ScheduleExpression is 'cron(0 2 * * * *)'; day-of-month is * and day-of-week is *",
+    ),
+    (
+        schedule("emr:addJobFlowSteps", {}, expression="at(noon)"),
+        "ScheduleExpression is 'at(noon)'",
     ),
     (schedule("emr:describeCluster", {}), "the target describeCluster is read-only"),
     (

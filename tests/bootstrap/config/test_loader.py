@@ -109,7 +109,12 @@ def test_example_has_comment_for_each_key() -> None:
         ('[storage]\nimages = "s3://others/./"', "line 4: storage.images is 's3://others/./'; it must be a folder"),
         ('[storage]\nimages = "b\u00e4ume/"', "line 4: storage.images is 'b\u00e4ume/'; it must be a folder"),
         ('account = "\u0661\u0662\u0663456789012"', "line 3: account is '\u0661\u0662\u0663"),
-        ('[refit]\nschedule = "cron(hourly)"', "line 4: refit.schedule is 'cron(hourly)'; it must be never, "),
+        ('[refit]\nschedule = "cron(hourly)"', "line 4: refit.schedule is 'cron(hourly)': a cron expression has 6 "),
+        (
+            '[refit]\nschedule = "cron(0 2 * * * *)"',
+            "line 4: refit.schedule is 'cron(0 2 * * * *)': day-of-month is * and day-of-week is *; exactly one of",
+        ),
+        ('[refit]\nschedule = "rate(0 hours)"', "line 4: refit.schedule is 'rate(0 hours)': a rate is a whole number"),
         ('[network]\nssh_from = ["1.2.3.400/32"]', "ssh_from is ['1.2.3.400/32']; it must be addresses"),
         ('[network]\nssh_from = ["1.2.3.4/24"]', "ssh_from is ['1.2.3.4/24']; it must be addresses"),
         ('[network]\nssh_from = [1]', "line 4: network.ssh_from is [1]; it must be addresses"),
