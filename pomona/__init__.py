@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SnapshotError,
         SourceError,
         ThresholdExceeded,
+        TooFewRowsError,
         UsageError,
     )
     from streaming.ingest.pipeline import ingest
@@ -49,6 +50,7 @@ __all__ = [
     "SnapshotError",
     "SourceError",
     "ThresholdExceeded",
+    "TooFewRowsError",
     "UsageError",
     "ingest",
     "open_lake",

@@ -7,6 +7,7 @@ PomonaError                one line: what is wrong, the value, the remedy (exit 
 ├── LeaseError             another process writes the lake
 ├── ModelError             weights, exported model or engine cannot be used
 ├── SnapshotError          no such version or refit, or its rows or files cannot be used
+│   └── TooFewRowsError    the version has fewer than 2 rows
 ├── FailureRateExceeded    most images are quarantined; the rows were not written
 ├── ExternalError          storage, network, disk, memory or permissions failed
 ├── AccountError           the AWS configuration is invalid, or AWS rejected a request
@@ -47,6 +48,10 @@ class ModelError(PomonaError):
 
 class SnapshotError(PomonaError):
     """The requested version or refit does not exist, or its rows or files cannot be used, such as too few rows."""
+
+
+class TooFewRowsError(SnapshotError):
+    """The version has fewer than the 2 rows that a fit needs."""
 
 
 class FailureRateExceeded(PomonaError):

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from batch_pca.features.parquet_reader import Part, plan_parts
 from streaming.delta.reader import open_table, query, quote_literal
 from streaming.delta.tables import read_table
-from streaming.errors import SnapshotError
+from streaming.errors import SnapshotError, TooFewRowsError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion
 from streaming.storage.interface import normalize, prefix_below
@@ -81,8 +81,10 @@ def take_snapshot(
 
     Raises
     ------
+    TooFewRowsError
+        If there are fewer than 2 rows.
     SnapshotError
-        If there are fewer than 2 rows, rows of several models, or no rows to fit.
+        If there are rows of several models, or no rows to fit.
     """
     prefix = None if fit_on is None else normalize(fit_on)
     condition = (
@@ -104,7 +106,7 @@ def take_snapshot(
             "use one lake per model"
         )
     if total < 2:
-        raise SnapshotError(
+        raise TooFewRowsError(
             f"{name} has {total} rows, but a fit needs at least 2: ingest more images first"
         )
     (only,) = counts

@@ -14,7 +14,14 @@ import typer
 
 from pomona.options import AsOf, GlueDatabase, Json, LakeArgument
 from streaming.counts import format_count
-from streaming.errors import ExternalError, SnapshotError, ThresholdExceeded, UsageError
+from streaming.errors import (
+    ExternalError,
+    LakeError,
+    SnapshotError,
+    ThresholdExceeded,
+    TooFewRowsError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from batch_pca.pca.fit import FitOptions
@@ -59,6 +66,13 @@ def refit(
         bool,
         typer.Option("--fail-on-drift", help="Exit with code 3 if a drift threshold is exceeded."),
     ] = False,
+    skip_empty: Annotated[
+        bool,
+        typer.Option(
+            "--skip-empty",
+            help="Exit with code 0 if the lake does not exist yet or has fewer than 2 rows.",
+        ),
+    ] = False,
     glue_database: GlueDatabase = None,
     as_json: Json = False,
 ) -> None:
@@ -86,7 +100,14 @@ def refit(
         baseline=baseline,
     )
     run = partial(refit_every, every=every) if every else refit_once
-    run(lake, options, fail_on_drift=fail_on_drift, glue_database=glue_database, as_json=as_json)
+    run(
+        lake,
+        options,
+        fail_on_drift=fail_on_drift,
+        skip_empty=skip_empty,
+        glue_database=glue_database,
+        as_json=as_json,
+    )
 
 
 def fit_options(components: int | None, variance: float | None) -> FitOptions:
@@ -131,10 +152,13 @@ def refit_once(
     options: RefitOptions,
     *,
     fail_on_drift: bool = False,
+    skip_empty: bool = False,
     glue_database: str | None = None,
     as_json: bool,
-) -> RefitResult:
+) -> None:
     """Refit once, register the tables if a database is given, and print the result.
+
+    With `skip_empty`, a lake that does not exist yet or has too few rows is reported, and is no error.
 
     Raises
     ------
@@ -143,12 +167,19 @@ def refit_once(
     """
     from batch_pca.refit import refit
     from batch_pca.refits.glue import register_tables
-    from pomona.output.console import Console
+    from pomona.output.console import Console, print_error
     from streaming.lake.layout import Lake
 
     console = Console(as_json=as_json)
     with console.status("refitting"):
-        result = refit(lake, options)
+        if skip_empty and not _exists(lake):
+            return print_error(f"refit skipped: {lake} has no features yet")
+        try:
+            result = refit(lake, options)
+        except TooFewRowsError as error:
+            if not skip_empty:
+                raise
+            return print_error(f"refit skipped: {error}")
         if glue_database is not None:
             register_tables(Lake.at(lake), glue_database)
     if as_json:
@@ -160,7 +191,26 @@ def refit_once(
         raise ThresholdExceeded(
             f"refit {result.refit_id} exceeds the drift threshold: {result.row.drift_exceeded}"
         )
-    return result
+
+
+def _exists(lake: str) -> bool:
+    """Return whether there is a lake; if not, Spark has been started.
+
+    In cluster mode, YARN reports an application as failed if it ends without a SparkContext.
+    """
+    from streaming.lake.layout import Lake
+    from streaming.spark.session import start_session
+    from streaming.storage.interface import is_s3
+
+    opened = Lake.at(lake)
+    try:
+        opened.validate()
+    except LakeError:
+        if opened.exists():
+            raise
+        start_session(s3=is_s3(opened.root))
+        return False
+    return True
 
 
 def refit_every(
@@ -169,6 +219,7 @@ def refit_every(
     every: str,
     *,
     fail_on_drift: bool = False,
+    skip_empty: bool = False,
     glue_database: str | None = None,
     as_json: bool,
 ) -> None:
@@ -188,7 +239,8 @@ def refit_every(
     seconds = parse_duration(every)
     console = Console(as_json=as_json)
     opened = Lake.at(lake)
-    opened.validate()
+    if not skip_empty:
+        opened.validate()
     with console.status("starting Spark"):
         # Before our signal handlers, because Spark installs its own.
         start_session(s3=is_s3(opened.root))
@@ -200,6 +252,7 @@ def refit_every(
                     lake,
                     options,
                     fail_on_drift=fail_on_drift,
+                    skip_empty=skip_empty,
                     glue_database=glue_database,
                     as_json=as_json,
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from streaming.errors import ExternalError, LakeError, SnapshotError, UsageError
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
 from streaming.signals import stop_on_signals
+from support.processes.cli import Command
 
 ROW = RefitRow(
     refit_id="20260303T120000Z-v4-ab12",
@@ -222,6 +224,61 @@ def test_interval_is_validated_before_the_lake(tmp_path: Path) -> None:
         refit_every(str(tmp_path / "none"), RefitOptions(), "soon", as_json=False)
     with pytest.raises(LakeError, match="is not a lake"):
         refit_every(str(tmp_path / "none"), RefitOptions(), "1h", as_json=False)
+
+
+def test_schedule_waits_for_the_lake_if_empty_ones_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starts: list[object] = []
+
+    def start_session(**_: object) -> None:
+        starts.append(None)
+        if len(starts) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("streaming.spark.session.start_session", start_session)
+    lake = str(tmp_path / "lake")
+    refit_every(lake, RefitOptions(), "0.1s", skip_empty=True, as_json=False)
+    assert capsys.readouterr().err.count(f"refit skipped: {lake} has no features yet\n") == 2
+
+
+@pytest.mark.spark
+def test_refit_of_empty_lake_is_skipped_on_request(
+    spark: Any, new_lake: Callable[[], Path], tmp_path: Path, pomona: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """YARN reports an application without a SparkContext as failed: one is created for a missing lake, too."""
+    starts: list[object] = []
+
+    def start_session(**options: Any) -> Any:
+        starts.append(options)
+        return start(**options)
+
+    from streaming.spark.session import start_session as start
+
+    monkeypatch.setattr("streaming.spark.session.start_session", start_session)
+    missing, empty = tmp_path / "lake", new_lake()
+    done = pomona("refit", str(missing), "--skip-empty", "--variance", "0.95")
+    assert (done.status, done.out) == (0, "")
+    assert done.err == f"pomona: refit skipped: {missing} has no features yet\n"
+    assert starts == [{"s3": False}]
+    done = pomona("refit", str(empty), "--skip-empty")
+    assert (done.status, done.out) == (0, "")
+    assert re.match(r"pomona: refit skipped: version \d+ of .* has 0 rows, but a fit", done.err)
+    assert not [*(empty / "refits").glob("2*")]
+    for lake in (missing, empty):
+        assert pomona("refit", str(lake)).status == 1
+
+
+@pytest.mark.spark
+def test_skipping_empty_lakes_hides_no_other_error(
+    spark: Any, new_lake: Callable[[], Path], tmp_path: Path, pomona: Command
+) -> None:
+    newer = new_lake()
+    (newer / "lake.json").write_text('{"format": 99}')
+    done = pomona("refit", str(newer), "--skip-empty")
+    assert done.status == 1
+    assert "format 99" in done.err
 
 
 THREADS = """
