@@ -220,6 +220,12 @@ def _check_schedule(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
     if expression and (problem := expression_problem(expression)):
         line = line_numbers("refit.schedule")
         raise ConfigError(f"{line}: refit.schedule is {expression!r}: {problem}")
+    if expression and expression.startswith("rate") and config.starts_clusters:
+        line = line_numbers("refit.schedule")
+        raise ConfigError(
+            f"{line}: refit.schedule is {expression!r}: a rate starts a cluster as soon as `up` has created the "
+            'schedule, in addition to that of `up`; with ingest.mode = "once", give times, such as cron(0 2 * * ? *)'
+        )
 
 
 def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> None:

@@ -331,6 +331,11 @@ class ClusterConfig:
         return self.ingest.mode == "stream"
 
     @property
+    def starts_clusters(self) -> bool:
+        """Whether a refit is the last step of a cluster that ingests first, and the schedule starts such clusters."""
+        return self.mode == "cluster" and not self.is_streaming
+
+    @property
     def has_fleets(self) -> bool:
         """Whether the nodes are in instance fleets; instance groups have one type, one market and one subnet."""
         instances = self.instances

@@ -41,8 +41,11 @@ def ingest_arguments(names: Names) -> list[str]:
 
 def refit_arguments(names: Names) -> list[str]:
     """Return the arguments of `pomona` for a refit."""
-    variance = str(names.config.refit.variance)
-    return ["refit", names.lake_uri, "--variance", variance, *_glue_database(names)]
+    config = names.config
+    options = ["--variance", str(config.refit.variance)]
+    if not config.starts_clusters:  # the schedule may start it before the first rows exist
+        options.append("--skip-empty")
+    return ["refit", names.lake_uri, *options, *_glue_database(names)]
 
 
 def _glue_database(names: Names) -> list[str]:

@@ -115,6 +115,10 @@ def test_example_has_comment_for_each_key() -> None:
             "line 4: refit.schedule is 'cron(0 2 * * * *)': day-of-month is * and day-of-week is *; exactly one of",
         ),
         ('[refit]\nschedule = "rate(0 hours)"', "line 4: refit.schedule is 'rate(0 hours)': a rate is a whole number"),
+        (
+            '[refit]\nschedule = "rate(1 day)"\n[ingest]\nmode = "once"',
+            "line 4: refit.schedule is 'rate(1 day)': a rate starts a cluster as soon as `up` has created the schedule",
+        ),
         ('[network]\nssh_from = ["1.2.3.400/32"]', "ssh_from is ['1.2.3.400/32']; it must be addresses"),
         ('[network]\nssh_from = ["1.2.3.4/24"]', "ssh_from is ['1.2.3.4/24']; it must be addresses"),
         ('[network]\nssh_from = [1]', "line 4: network.ssh_from is [1]; it must be addresses"),
@@ -234,7 +238,11 @@ def test_schedule_is_hourly_with_stream_and_otherwise_never() -> None:
         ("", "rate(1 hour)"),
         ('ingest.mode = "once"', None),
         ('refit.schedule = "never"', None),
-        ('ingest.mode = "once"\nrefit.schedule = "rate(1 day)"', "rate(1 day)"),
+        ('ingest.mode = "once"\nrefit.schedule = "cron(0 2 * * ? *)"', "cron(0 2 * * ? *)"),
+        (
+            'ingest.mode = "once"\nmode = "serverless"\nrefit.schedule = "rate(1 day)"',
+            "rate(1 day)",
+        ),
     ):
         assert parse_config((MINIMAL + text).encode()).schedule == schedule
 

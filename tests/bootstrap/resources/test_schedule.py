@@ -54,16 +54,16 @@ def test_target_is_valid_request(variant: str, target: str, service: str, operat
 def test_target_is_refit_or_whole_pipeline() -> None:
     (step,) = json.loads(schedule("stream")["Target"]["Input"])["Steps"]
     lake = "s3://fruits-data-123456789012/lake"
-    assert step["HadoopJarStep"]["Args"][-4:] == ["refit", lake, "--variance", "0.95"]
+    # A rate starts its first refit at once, when there may be no rows yet.
+    refit = ["refit", lake, "--variance", "0.95", "--skip-empty"]
+    assert step["HadoopJarStep"]["Args"][-5:] == refit
     steps = json.loads(schedule("once")["Target"]["Input"])["Steps"]
     assert [one["Name"] for one in steps] == ["fruits-ingest", "fruits-refit"]
+    assert steps[1]["HadoopJarStep"]["Args"][-4:] == refit[:-1]  # it follows the ingestion
     job = json.loads(schedule("serverless")["Target"]["Input"])
-    assert job["JobDriver"]["SparkSubmit"]["EntryPointArguments"] == [
-        "refit",
-        lake,
-        "--variance",
-        "0.95",
-    ]
+    assert job["JobDriver"]["SparkSubmit"]["EntryPointArguments"] == refit
+    job = json.loads(schedule("serverless once")["Target"]["Input"])
+    assert job["JobDriver"]["SparkSubmit"]["EntryPointArguments"] == refit
 
 
 def test_steps_of_scheduled_clusters_end_after_limit_of_hours() -> None:

@@ -15,7 +15,7 @@ CODE = ("bootstrap_emr.sh", "submit.py", "fenced-log-store.jar")
 #: Lines added to `MINIMAL`; together they cover every branch of the requests.
 VARIANTS = {
     "stream": "",
-    "once": 'ingest.mode = "once"\nrefit.schedule = "rate(1 day)"\n',
+    "once": 'ingest.mode = "once"\nrefit.schedule = "cron(0 2 * * ? *)"\n',
     "private": (
         'storage.images = "s3://pictures/fruits/"\ninstances.task = 1\nresidency = "eu"\nrelease = "emr-spark-8.0.0"\n'
         'network = {private = true, ssh_key = "mine", ssh_from = ["192.0.2.1/32"]}\n'
