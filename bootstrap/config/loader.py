@@ -14,6 +14,7 @@ from bootstrap.config.schema import (
     EU_REGIONS,
     REGIONS_WITHOUT_BUDGETS,
     REQUIRED,
+    RESERVED_BUCKET_PREFIXES,
     ClusterConfig,
     is_graviton,
 )
@@ -228,10 +229,38 @@ def _check_schedule(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
         )
 
 
+def _check_reserved_names(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
+    """Reject names that AWS does not accept for new resources."""
+    name = config.name
+    problem = None
+    if config.mode == "cluster" and name.startswith("sg-"):
+        problem = "EC2 accepts no security group whose name starts with sg-"
+    elif config.glue.database and name == "primary":
+        problem = "each account has an Athena workgroup of this name, and [glue] creates one"
+    if problem:
+        raise ConfigError(
+            f"{line_numbers('name')}: name is {name!r}: {problem}; choose another name"
+        )
+    for role in ("data", "log"):
+        if getattr(config.storage, f"{role}_bucket_exists"):
+            continue
+        key = f"storage.{role}_bucket"
+        bucket = getattr(config.storage, f"{role}_bucket")
+        for prefix in RESERVED_BUCKET_PREFIXES:
+            if (bucket or name).startswith(prefix):
+                written = f"{key} is {bucket!r}" if bucket else f"name is {name!r}"
+                remedy = "" if bucket else f", or set {key}"
+                raise ConfigError(
+                    f"{line_numbers(key if bucket else 'name')}: {written}: S3 accepts no bucket whose name starts "
+                    f"with {prefix}; choose another name{remedy}"
+                )
+
+
 def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
     """Check the constraints between keys."""
     _check_tags(config, line_numbers)
     _check_schedule(config, line_numbers)
+    _check_reserved_names(config, line_numbers)
     instances, limits = config.instances, config.limits
     nodes = instances.core + instances.task
     for key, invalid, message in (

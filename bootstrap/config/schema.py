@@ -82,9 +82,14 @@ def _is_int(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-# An alias of an access point names a bucket that has another name.
-BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?<!-s3alias)(?<!--ol-s3)"
-BUCKETS_ALLOWED = "3 to 63 of a-z, 0-9 and -, and no alias of an access point"
+# An alias of an access point names a bucket that has another name; directory and table buckets have other interfaces.
+BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?<!-s3alias)(?<!--ol-s3)(?<!--x-s3)(?<!--table-s3)"
+BUCKETS_ALLOWED = (
+    "3 to 63 of a-z, 0-9 and -, without the ending of an access point alias (-s3alias, --ol-s3), "
+    "a directory bucket (--x-s3) or a table bucket (--table-s3)"
+)
+#: Beginnings of names that S3 reserves; older buckets may have them.
+RESERVED_BUCKET_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
 # Uploads are below pomona/, notebooks of JupyterHub below jupyter/.
 FOLDER = r"(?!(?:pomona|jupyter)/)(?:(?!\.{1,2}/)[\w.-]+/)+"
 ARN = r"arn:aws[a-z-]*:(?:iam|sts)::\d{12}:(?:root|(?:user|role)/[\w+=,.@/-]+)"

@@ -188,6 +188,42 @@ def test_invalid_configuration_is_reported_in_one_line(text: str, message: str) 
 
 
 @pytest.mark.parametrize(
+    ("name", "more", "message"),
+    [
+        ("sg-fruits", "", "line 1: name is 'sg-fruits': EC2 accepts no security group whose name starts with sg-"),
+        ("primary", 'glue.database = "fruits"\n', "line 1: name is 'primary': each account has an Athena workgroup"),
+        ("xn--fruits", "", "line 1: name is 'xn--fruits': S3 accepts no bucket whose name starts with xn--; choose "
+         "another name, or set storage.data_bucket"),
+        ("sthree-fruits", 'storage.data_bucket = "mine"\n', "sthree-; choose another name, or set storage.log_bucket"),
+        ("amzn-s3-demo-fruits", "", "starts with amzn-s3-demo-; choose another name, or set storage.data_bucket"),
+        ("fruits", 'storage.data_bucket = "xn--a"\n', "line 3: storage.data_bucket is 'xn--a': S3 accepts no bucket"),
+        ("fruits", 'storage.log_bucket = "sthree-a"\n', "line 3: storage.log_bucket is 'sthree-a': S3 accepts no"),
+        *(("fruits", f'storage.log_bucket = "{bucket}"\n', f"storage.log_bucket is '{bucket}'; it must be 3 to 63")
+          for bucket in ("a-s3alias", "a--ol-s3", "a--euw1-az1--x-s3", "a--table-s3", "a.mrap")),
+    ],
+)  # fmt: skip
+def test_reserved_name_is_rejected(name: str, more: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_config(f'name = "{name}"\nregion = "eu-west-1"\n{more}'.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("sg-fruits", 'mode = "serverless"\n'),
+        ("sgfruits", ""),
+        ("primary", ""),
+        ("xn--fruits", 'storage = {data_bucket = "mine", log_bucket = "other"}\n'),
+        ("fruits", 'storage = {data_bucket = "sthree-old", data_bucket_exists = true}\n'),
+    ],
+)
+def test_name_is_accepted_if_no_resource_with_a_reserved_name_is_created(
+    name: str, more: str
+) -> None:
+    assert parse_config(f'name = "{name}"\nregion = "eu-west-1"\n{more}'.encode()).name == name
+
+
+@pytest.mark.parametrize(
     ("instance_type", "machine"),
     [
         *((one, "aarch64") for one in ("a1.large", "m7g.xlarge", "c6gn.large", "r8gd.large", "im4gn.large")),
