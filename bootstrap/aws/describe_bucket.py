@@ -9,13 +9,16 @@ _ABSENT_CODES = ("404", "NoSuchBucket")
 
 def bucket_exists(read: ReadApi, bucket: str) -> bool:
     """Return whether a bucket exists; AccessDeniedError if it belongs to another account or cannot be read."""
-    return read("s3", "head_bucket", {"Bucket": bucket}, _ABSENT_CODES) is not None
+    return bucket_region(read, bucket) is not None
 
 
 def bucket_region(read: ReadApi, bucket: str) -> str | None:
-    """Return the region of a bucket; None if it does not exist."""
-    response = read("s3", "get_bucket_location", {"Bucket": bucket}, _ABSENT_CODES)
-    if response is None:
-        return None
-    location = response.get("LocationConstraint") or "us-east-1"
-    return {"EU": "eu-west-1"}.get(location, str(location))
+    """Return the region of a bucket; None if it does not exist.
+
+    Raises
+    ------
+    AccessDeniedError
+        If the bucket belongs to another account, or the caller lacks s3:ListBucket.
+    """
+    response = read("s3", "head_bucket", {"Bucket": bucket}, _ABSENT_CODES)
+    return None if response is None else str(response["BucketRegion"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from bootstrap.config.lines import LineNumbers
 from bootstrap.config.names import LocationError, Names
 from bootstrap.config.schema import (
     EU_REGIONS,
@@ -16,6 +17,7 @@ from bootstrap.config.schema import (
     REQUIRED,
     RESERVED_BUCKET_PREFIXES,
     ClusterConfig,
+    fields_of_keys,
     is_graviton,
 )
 from bootstrap.errors import ConfigError
@@ -52,13 +54,14 @@ def parse_config(content: bytes, path: str = "cluster.toml") -> ClusterConfig:
         values = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: invalid TOML: {error}") from error
-    line_numbers = _LineNumbers(path, text)
+    line_numbers = LineNumbers(path, text)
     for name in REQUIRED:
         if name not in values:
             raise ConfigError(
                 f"{path}: {name} is missing; it must be {_allowed(ClusterConfig, name)}"
             )
-    config: ClusterConfig = _parse_table(ClusterConfig, values, "", line_numbers)
+    parsed: ClusterConfig = _parse_table(ClusterConfig, values, "", line_numbers)
+    config = dataclasses.replace(parsed, lines=line_numbers)
     _check_consistency(config, line_numbers)
     return config
 
@@ -95,50 +98,11 @@ def parse_overrides(settings: Mapping[str, str], allowed: Sequence[str]) -> dict
     return result
 
 
-class _LineNumbers:
-    """Line numbers of all keys, which `tomllib` does not report."""
-
-    def __init__(self, path: str, text: str) -> None:
-        self._path, self._lines = path, dict(reversed([*_key_lines(text)]))
-
-    def __call__(self, *dotted: str) -> str:
-        """Return the line of the first of these keys that is present, or else of its table."""
-        for key in (*dotted, *_parents(dotted[0])):
-            if key in self._lines:
-                return f"{self._path}, line {self._lines[key]}"
-        return self._path
-
-
-def _key_lines(text: str) -> Iterator[tuple[str, int]]:
-    """Yield the dotted name and line number of each key and table."""
-    table = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if heading := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
-            table = _strip_quotes(heading[1]) + "."
-            key = table[:-1]
-        elif match := re.match(r"\s*([\w.\"'-]+(?:\s*\.\s*[\w\"'-]+)*)\s*=", line):
-            key = table + _strip_quotes(match[1])
-        else:
-            continue
-        yield key, number
-        yield from ((parent, number) for parent in _parents(key))  # a.b.c also defines a and a.b
-
-
-def _parents(dotted: str) -> list[str]:
-    """Return the tables that contain a key, the innermost first."""
-    parts = dotted.split(".")
-    return [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
-
-
-def _strip_quotes(dotted: str) -> str:
-    return ".".join(part.strip().strip("\"'") for part in dotted.split("."))
-
-
 def _parse_table(
-    table_type: Any, values: dict[str, Any], prefix: str, line_numbers: _LineNumbers
+    table_type: Any, values: dict[str, Any], prefix: str, line_numbers: LineNumbers
 ) -> Any:
     """Validate a table and return it as a dataclass of type `table_type`."""
-    fields = {field.name: field for field in dataclasses.fields(table_type)}
+    fields = {field.name: field for field in fields_of_keys(table_type)}
     types = get_type_hints(table_type)
     result: dict[str, Any] = {}
     for name, value in values.items():
@@ -191,7 +155,7 @@ _MAX_TAGS = 50 - 3
 _TAG_CHARACTERS = "letters, digits, spaces and _.:/=+@-"
 
 
-def _check_tags(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
+def _check_tags(config: ClusterConfig, line_numbers: LineNumbers) -> None:
     """Check the tags by the rules that hold for all services; those of EMR Serverless admit the fewest characters."""
     tags = config.tags or {}
     if len(tags) > _MAX_TAGS:
@@ -216,7 +180,7 @@ def _check_tags(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
             raise ConfigError(f"{line}: tags has {key} = {value!r}: {problem}")
 
 
-def _check_schedule(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
+def _check_schedule(config: ClusterConfig, line_numbers: LineNumbers) -> None:
     expression = config.schedule
     if expression and (problem := expression_problem(expression)):
         line = line_numbers("refit.schedule")
@@ -229,7 +193,7 @@ def _check_schedule(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
         )
 
 
-def _check_reserved_names(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
+def _check_reserved_names(config: ClusterConfig, line_numbers: LineNumbers) -> None:
     """Reject names that AWS does not accept for new resources."""
     name = config.name
     problem = None
@@ -256,7 +220,7 @@ def _check_reserved_names(config: ClusterConfig, line_numbers: _LineNumbers) -> 
                 )
 
 
-def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
+def _check_consistency(config: ClusterConfig, line_numbers: LineNumbers) -> None:
     """Check the constraints between keys."""
     _check_tags(config, line_numbers)
     _check_schedule(config, line_numbers)

@@ -57,13 +57,13 @@ class Names:
         written = f"storage.images is {storage.images!r}"
         if storage.images.startswith("s3://") and bucket == data:
             raise LocationError(
-                f"{written}, in the data bucket ({self._bucket_setting('data')}): "
+                f"{written}, in the data bucket ({self.bucket_setting('data')}): "
                 "name a folder of that bucket without s3://, such as 'images/', or another bucket",
                 ("storage.images", "storage.data_bucket"),
             )
         if bucket == logs:
             raise LocationError(
-                f"{written}, in the log bucket ({self._bucket_setting('log')}), "
+                f"{written}, in the log bucket ({self.bucket_setting('log')}), "
                 f"where all objects expire after {storage.log_days} days: name another bucket",
                 ("storage.images", "storage.log_bucket"),
             )
@@ -79,13 +79,13 @@ class Names:
         """Raise the error for one bucket of data and logs, first naming a setting that is written."""
         written, other = ("log", "data") if self.config.storage.log_bucket else ("data", "log")
         raise LocationError(
-            f"{self._bucket_setting(written)}; it must differ from the {other} bucket "
-            f"({self._bucket_setting(other)}): name another bucket",
+            f"{self.bucket_setting(written)}; it must differ from the {other} bucket "
+            f"({self.bucket_setting(other)}): name another bucket",
             (f"storage.{written}_bucket", f"storage.{other}_bucket"),
         )
 
-    def _bucket_setting(self, role: str) -> str:
-        """Return the setting of a bucket with its value, for messages."""
+    def bucket_setting(self, role: str) -> str:
+        """Return the setting of the bucket of data or logs with its value, for messages."""
         key = f"{role}_bucket"
         default = "" if getattr(self.config.storage, key) else " by default"
         return f"storage.{key} is {getattr(self, key)!r}{default}"

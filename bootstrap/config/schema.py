@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Network
 from typing import Any
+
+from bootstrap.config.lines import LineNumbers
 
 #: EMR releases with the versions of Spark and Delta that Pomona is tested with.
 RELEASES = ("emr-7.13.0", "emr-spark-8.0.0")
@@ -329,6 +331,10 @@ class ClusterConfig:
     encryption: Encryption = field(default_factory=Encryption)
     glue: Glue = field(default_factory=Glue)
     alarms: Alarms = field(default_factory=Alarms)
+    #: Where the keys are in the file, for error messages; no key itself.
+    lines: LineNumbers = field(
+        default_factory=lambda: LineNumbers("cluster.toml", ""), repr=False, compare=False
+    )
 
     @property
     def is_streaming(self) -> bool:
@@ -389,6 +395,11 @@ class ClusterConfig:
         """Schedule expression of refits; None: no schedule."""
         expression = self.refit.schedule or ("rate(1 hour)" if self.is_streaming else "never")
         return None if expression == "never" else expression
+
+
+def fields_of_keys(table_type: Any) -> list[Field[Any]]:
+    """Return the fields of a table that are keys of the file, or tables."""
+    return [one for one in fields(table_type) if one.compare]
 
 
 #: Required top-level keys.

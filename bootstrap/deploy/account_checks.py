@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bootstrap.aws.describe_bucket import bucket_exists, bucket_region
+from bootstrap.aws.describe_bucket import bucket_region
 from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import ROLES, Names
 from bootstrap.config.schema import EU_REGIONS
@@ -12,42 +12,98 @@ from bootstrap.errors import AccessDeniedError, CloudError
 
 
 def check_references(names: Names, read: ReadApi) -> tuple[list[str], list[str]]:
-    """Check that existing roles and buckets exist, and that alarms reach the topic; sends only read-only requests.
+    """Check existing roles, the buckets and their regions, and the topic of alarms; sends only read-only requests.
 
     Returns
     -------
     (list of str, list of str)
         Problems with their remedies, and notes on what could not be checked.
+
+    Raises
+    ------
+    CloudError
+        If the bucket of data or logs belongs to another account, or cannot be read.
     """
     problems: list[str] = []
     notes: list[str] = []
+    lines = names.config.lines
     for suffix in ROLES:
         if role := names.existing_role(suffix):
+            setting = f"{lines(f'roles.{suffix}')}: roles.{suffix} is {role!r}"
             try:
                 problem = _role_problem(names, suffix, role, read)
             except AccessDeniedError as error:
-                notes.append(f"roles.{suffix} is not checked: {error}")
+                notes.append(f"{setting}, which is not checked: {error}")
                 continue
-            problems += [f"roles.{suffix} is {role!r}: {problem}"] if problem else []
-    storage = names.config.storage
-    for kind in ("data", "log"):
-        bucket = getattr(names, f"{kind}_bucket")
-        if getattr(storage, f"{kind}_bucket_exists"):
-            try:
-                if not bucket_exists(read, bucket):
-                    problems.append(
-                        f"storage.{kind}_bucket is {bucket!r}, and there is no such bucket: "
-                        f"correct the name, or remove storage.{kind}_bucket_exists to create it"
-                    )
-            except AccessDeniedError as error:
-                notes.append(f"storage.{kind}_bucket is not checked: {error}")
+            problems += [f"{setting}: {problem}"] if problem else []
+    _check_bucket(names, "data", names.data_bucket, read, problems, notes)
+    _check_bucket(names, "log", names.log_bucket, read, problems, notes)
+    if names.config.storage.images.startswith("s3://"):
+        _check_bucket(names, "images", names.images[0], read, problems, notes)
     if topic := names.config.alarms.topic:
+        setting = f"{lines('alarms.topic')}: alarms.topic is {topic!r}"
         try:
             problem = _topic_problem(topic, read)
-            problems += [f"alarms.topic is {topic!r}, {problem}"] if problem else []
+            problems += [f"{setting}, {problem}"] if problem else []
         except CloudError as error:
-            notes.append(f"alarms.topic is not checked: {error}")
+            notes.append(f"{setting}, which is not checked: {error}")
     return problems, notes
+
+
+def _check_bucket(
+    names: Names, role: str, bucket: str, read: ReadApi, problems: list[str], notes: list[str]
+) -> None:
+    """Check existence, owner and region of the bucket of data, logs or images."""
+    config = names.config
+    storage = config.storage
+    if role == "images":
+        # It may belong to another account.
+        key, setting, must_exist = "storage.images", f"storage.images is {storage.images!r}", True
+    else:
+        key, setting = f"storage.{role}_bucket", names.bucket_setting(role)
+        must_exist = getattr(storage, f"{role}_bucket_exists")
+    setting = f"{config.lines(key, f'{key}_exists')}: {setting}"
+    try:
+        region = bucket_region(read, bucket)
+    except AccessDeniedError as error:
+        if role != "images":  # no request for its objects would succeed
+            raise CloudError(
+                f"{setting}: the bucket exists, but it does not belong to account {names.account}, or you lack the "
+                "permission s3:ListBucket: name another bucket, or request this permission"
+            ) from error
+        notes.append(f"{setting}: the region of the bucket is not checked: {error}")
+        return
+    if region is None and must_exist:
+        remedy = "create the bucket" if role == "images" else f"remove {key}_exists to create it"
+        problems.append(f"{setting}, and there is no such bucket: correct the name, or {remedy}")
+    if region in (None, config.region):
+        return
+    if reason := _region_requirement(names, role, must_exist=must_exist):
+        problems.append(
+            f"{setting}: the bucket is in {region}; it must be in {config.region}, because {reason}: name a bucket in "
+            f'{config.region}, or set region = "{region}"'
+        )
+    else:
+        notes.append(
+            f"{setting}: the bucket is in {region}, not in {config.region}: AWS charges for the data transfer between "
+            "regions"
+        )
+
+
+def _region_requirement(names: Names, role: str, *, must_exist: bool) -> str | None:
+    """Return why a bucket must be in the region of the deployment; None if it need not be.
+
+    EMR Serverless: User Guide, "Other considerations": jobs without a VPC reach endpoints of the same region. Images
+    and logs of a cluster may be in any region: EMR and S3A follow the redirect of S3. delta-rs and bootstrap actions do
+    not.
+    """
+    if names.config.mode == "serverless":
+        return "jobs of EMR Serverless without a VPC reach S3 only in their region"
+    if role == "data":
+        return "bootstrap actions and delta-rs do not follow the redirect of S3 to another region"
+    if getattr(names.config.encryption, f"{role}_key"):
+        return f"S3 requires encryption.{role}_key in the region of the bucket"
+    return None if must_exist else "the stack imports the bucket"
 
 
 def _topic_problem(topic: str, read: ReadApi) -> str | None:

@@ -57,8 +57,10 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
         is_existing = service == "cloudformation" and names.config.stack  # is only read
         for operation in ("describe_stacks",) if is_existing else requests.split():
             yield SentRequest(service, operation, {})
-    for bucket in (names.data_bucket, names.log_bucket):
+    for bucket in names.buckets:
         yield SentRequest("s3", "head_bucket", {"Bucket": bucket})
+        if names.config.residency:
+            yield SentRequest("s3", "get_bucket_replication", {"Bucket": bucket})
     # `down` deletes these, whatever the configuration was before; the name of that of a clone ends with its ID.
     for suffix in ("end", "end-j-*", "refit"):
         for operation in ("get_schedule", "delete_schedule"):
@@ -66,10 +68,6 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
     if names.config.limits.hours:
         limit = hour_limit(names, "j-*")
         yield SentRequest("scheduler", "create_schedule", limit.parameters)
-    if names.config.residency:
-        for bucket in names.buckets:
-            for operation in ("get_bucket_location", "get_bucket_replication"):
-                yield SentRequest("s3", operation, {"Bucket": bucket})
     for role in filter(None, map(names.existing_role, ROLES)):
         yield SentRequest("iam", "get_role", {"RoleName": role})
     if topic := names.config.alarms.topic:

@@ -269,7 +269,6 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("sts", "get_caller_identity"): (),  # needs no permission
     ("s3", "create_bucket"): (Grant("s3:CreateBucket", _bucket),),
     ("s3", "head_bucket"): (Grant("s3:ListBucket", _bucket),),
-    ("s3", "get_bucket_location"): (Grant("s3:GetBucketLocation", _bucket),),
     ("s3", "get_bucket_replication"): (Grant("s3:GetReplicationConfiguration", _bucket),),
     ("s3", "list_objects_v2"): (Grant("s3:ListBucket", _bucket),),
     ("s3", "put_public_access_block"): (Grant("s3:PutBucketPublicAccessBlock", _bucket),),

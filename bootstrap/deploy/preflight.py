@@ -1,4 +1,4 @@
-"""Checks before the deployment: owner of the buckets, zone of the instance type, quotas, references and residency.
+"""Checks before the deployment: references to existing resources, instance types, quotas and residency.
 
 EMR accepts a cluster beyond its zone or quotas, and terminates it minutes later or never scales it.
 """
@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from bootstrap.aws.describe_bucket import bucket_exists
 from bootstrap.aws.describe_cluster import find_cluster
 from bootstrap.aws.nodes import capacity
 from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
 from bootstrap.deploy.account_checks import check_disk_key, check_references, check_residency
 from bootstrap.deploy.deployment import check_existing_stack
-from bootstrap.errors import AccessDeniedError, CloudError
+from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.network import find_subnets, isolated_subnets
 from bootstrap.resources.uploads import VERSION_PLACEHOLDER, UploadLocations
@@ -46,34 +45,16 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def check_buckets(names: Names, read: ReadApi) -> None:
-    """Check that the buckets do not exist, or belong to the account: bucket names are globally unique.
-
-    Raises
-    ------
-    CloudError
-        If a bucket belongs to another account.
-    """
-    for bucket in (names.log_bucket, names.data_bucket):
-        try:
-            bucket_exists(read, bucket)
-        except AccessDeniedError as error:
-            raise CloudError(
-                f"the bucket {bucket} exists, but it does not belong to account {names.account}, or you lack the "
-                "permission s3:ListBucket: set another one in [storage], or request this permission"
-            ) from error
-
-
 def check_cluster(names: Names, read: ReadApi) -> Findings:
     """Check the cluster that `up` would start; sends only read-only requests.
 
-    Existing roles and buckets, the residency and the quota of EMR Serverless are always checked; the cluster is not if
+    Existing roles, the buckets, the residency and the quota of EMR Serverless are always checked; the cluster is not if
     it runs already. A check that fails, for example because a permission is missing, is a note.
 
     Raises
     ------
     CloudError
-        If the clusters or the subnet cannot be read.
+        If the clusters or the subnet cannot be read, or the bucket of data or logs belongs to another account.
     """
     problems, notes = check_references(names, read)
     problems += check_existing_stack(names, read)

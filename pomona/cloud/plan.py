@@ -35,7 +35,7 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         from bootstrap.config.names import PLACEHOLDER_ACCOUNT, Names
         from bootstrap.deploy.deployment import load_outputs, preview, template_changes
         from bootstrap.deploy.plan import all_requests, plan, plan_notes
-        from bootstrap.deploy.preflight import Findings, check_buckets, check_cluster
+        from bootstrap.deploy.preflight import Findings, check_cluster
         from bootstrap.deploy.wait import previous_failure
 
         config = load_config(file)
@@ -50,7 +50,6 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
             wanted = all_requests(names, uploads)
             failure, findings = None, Findings()
             if account:
-                check_buckets(names, account.read)
                 findings = check_cluster(names, account.read)
                 failure = previous_failure(names, account.read)
                 load_outputs(names, account)

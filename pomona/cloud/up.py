@@ -49,13 +49,12 @@ def up(
     with translate_cloud_errors():
         from bootstrap.deploy.deployment import load_outputs
         from bootstrap.deploy.plan import all_requests, billed_starts, plan_notes
-        from bootstrap.deploy.preflight import check_buckets, check_cluster
+        from bootstrap.deploy.preflight import check_cluster
         from bootstrap.deploy.wait import previous_failure, wait_until_usable
 
         names, account = connect(file)
         config = names.config
         with console.status("querying AWS"):
-            check_buckets(names, account.read)
             findings = check_cluster(names, account.read)
         if findings.problems:
             raise AccountError("; ".join(findings.problems))

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from bootstrap.config.loader import load_config, parse_config, parse_overrides
-from bootstrap.config.schema import REQUIRED, ClusterConfig
+from bootstrap.config.schema import REQUIRED, ClusterConfig, fields_of_keys
 from bootstrap.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[3] / "bootstrap" / "cluster.example.toml"
@@ -23,7 +23,7 @@ def keys(table_type: Any = ClusterConfig, prefix: str = "") -> dict[str, Any]:
     """Return the defaults of all keys by dotted name."""
     defaults: dict[str, Any] = {}
     types = get_type_hints(table_type)
-    for field in dataclasses.fields(table_type):
+    for field in fields_of_keys(table_type):
         if dataclasses.is_dataclass(types[field.name]):
             defaults |= keys(types[field.name], f"{prefix}{field.name}.")
         else:

@@ -10,6 +10,7 @@ import pytest
 
 from bootstrap.aws.client import Account
 from bootstrap.deploy.preflight import check_cluster
+from bootstrap.errors import CloudError
 from support.aws.account import ACCOUNT, ADMIN, REGION, VCPU_QUOTAS, MotoAccount
 from support.aws.cluster_configs import names
 from support.aws.workspace import write_config
@@ -138,7 +139,8 @@ def test_what_cannot_be_checked_is_noted(
         ("ec2 describe_instance_type_offerings", ["ec2:DescribeSubnets", "ec2:GetEbs*"]),
         ("service-quotas get_service_quota", ["ec2:Describe*", "ec2:GetEbs*"]),
     ):
-        caller = account.create_caller(denied.replace(" ", "-"), "elasticmapreduce:List*", *allowed)
+        allowed += ["elasticmapreduce:List*", "s3:*"]
+        caller = account.create_caller(denied.replace(" ", "-"), *allowed)
         for name, value in caller.items():
             monkeypatch.setenv(name, value)
         account.enforce_iam()
@@ -193,7 +195,7 @@ def test_default_key_of_disks_that_is_not_configured_is_noted(
 def test_default_key_of_disks_that_cannot_be_read_is_noted(
     account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allowed = ("elasticmapreduce:List*", "ec2:Describe*", "servicequotas:*")
+    allowed = ("elasticmapreduce:List*", "ec2:Describe*", "servicequotas:*", "s3:*")
     for name, value in account.create_caller("without", *allowed).items():
         monkeypatch.setenv(name, value)
     account.enforce_iam()
@@ -255,10 +257,12 @@ def test_existing_roles_and_buckets_must_exist(account: MotoAccount) -> None:
     roles = 'roles = {service = "emr", nodes = "nodes", evaluator = "readers"}\n'
     findings = check_cluster(names(roles + more + logs), Account(REGION).read)
     assert findings.problems == [
-        f"roles.service is 'emr': its ARN is arn:aws:iam::{ACCOUNT}:role/teams/emr; write the path of the role",
-        "roles.nodes is 'nodes': EMR needs an instance profile nodes that contains this role",
-        "roles.evaluator is 'readers': there is no such role; correct the name, or remove the key to create a role",
-        "storage.log_bucket is 'logs', and there is no such bucket: correct the name, or remove "
+        f"cluster.toml, line 3: roles.service is 'emr': its ARN is arn:aws:iam::{ACCOUNT}:role/teams/emr; "
+        "write the path of the role",
+        "cluster.toml, line 3: roles.nodes is 'nodes': EMR needs an instance profile nodes that contains this role",
+        "cluster.toml, line 3: roles.evaluator is 'readers': there is no such role; correct the name, or remove the "
+        "key to create a role",
+        "cluster.toml, line 7: storage.log_bucket is 'logs', and there is no such bucket: correct the name, or remove "
         "storage.log_bucket_exists to create it",
     ]
     iam.create_instance_profile(InstanceProfileName="nodes")
@@ -301,7 +305,7 @@ def test_topic_of_alarms_must_exist_and_not_have_the_key_of_sns(
     more = f'alarms.topic = "{TOPIC}"\n'
     read = Account(REGION).read
     assert check_cluster(names(more), read).problems == [
-        f"alarms.topic is {TOPIC!r}, and there is no such topic: correct the ARN"
+        f"cluster.toml, line 3: alarms.topic is {TOPIC!r}, and there is no such topic: correct the ARN"
     ]
     sns.create_topic(Name="operations")
     for key, problems in (
@@ -310,21 +314,137 @@ def test_topic_of_alarms_must_exist_and_not_have_the_key_of_sns(
         (
             "alias/aws/sns",
             [
-                f"alarms.topic is {TOPIC!r}, which is encrypted with alias/aws/sns: CloudWatch and EventBridge cannot "
-                "use this key, and its policy cannot be changed; encrypt the topic with a key of your own"
+def create_bucket(name: str, region: str) -> None:
+    """Create a bucket in a region of the account."""
+    boto3.session.Session(region_name=region).client("s3").create_bucket(
+        Bucket=name, CreateBucketConfiguration={"LocationConstraint": region}
+    )
+
+
+ELSEWHERE = "the bucket is in us-west-2"
+REQUIRED = f"{ELSEWHERE}; it must be in eu-west-1, because"
+MOVE = 'name a bucket in eu-west-1, or set region = "us-west-2"'
+CHARGED = f"{ELSEWHERE}, not in eu-west-1: AWS charges for the data transfer between regions"
+REDIRECT = "bootstrap actions and delta-rs do not follow the redirect of S3 to another region"
+SERVERLESS_REGION = "jobs of EMR Serverless without a VPC reach S3 only in their region"
+
+
+@pytest.mark.parametrize(
+    ("more", "problems", "notes"),
+    [
+        (
+            'storage.data_bucket = "away"\nstorage.data_bucket_exists = true\n',
+            [f"cluster.toml, line 3: storage.data_bucket is 'away': {REQUIRED} {REDIRECT}: {MOVE}"],
+            [],
+        ),
+        (
+            'storage.log_bucket = "away"\nstorage.log_bucket_exists = true\n',
+            [],
+            [f"cluster.toml, line 3: storage.log_bucket is 'away': {CHARGED}"],
+        ),
+        (
+            'storage.log_bucket = "away"\n',
+            [
+                f"cluster.toml, line 3: storage.log_bucket is 'away': {REQUIRED} the stack imports the bucket: {MOVE}"
+            ],
+            [],
+        ),
+        (
+            'storage.log_bucket = "away"\nstorage.log_bucket_exists = true\nencryption.log_key = "KEY"\n',
+            [
+                f"cluster.toml, line 3: storage.log_bucket is 'away': {REQUIRED} S3 requires encryption.log_key in the "
+                f"region of the bucket: {MOVE}"
+            ],
+            [],
+        ),
+        (
+            'storage.images = "s3://away/fruits/"\n',
+            [],
+            [f"cluster.toml, line 3: storage.images is 's3://away/fruits/': {CHARGED}"],
+        ),
+        (
+            'storage.images = "s3://away/fruits/"\nmode = "serverless"\n',
+            [
+                f"cluster.toml, line 3: storage.images is 's3://away/fruits/': {REQUIRED} {SERVERLESS_REGION}: {MOVE}"
+            ],
+            [],
+        ),
+        (
+            'storage.images = "s3://absent/"\n',
+            [
+                "cluster.toml, line 3: storage.images is 's3://absent/', and there is no such bucket: correct the "
+                "name, or create the bucket"
+            ],
+            [],
+        ),
+        ('storage.images = "s3://here/"\n', [], []),
+    ],
+    ids=["data", "log", "imported", "key", "images", "serverless", "absent", "here"],
+)
+def test_bucket_in_another_region_is_rejected_if_aws_requires_the_region(
+    more: str, problems: list[str], notes: list[str], account: MotoAccount
+) -> None:
+    create_bucket("away", "us-west-2")
+    create_bucket("here", REGION)
+    more = more.replace("KEY", f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{'a' * 36}")
+    findings = check_cluster(names(more), Account(REGION).read)
+    assert (findings.problems, findings.notes) == (problems, notes)
+
+
+def test_bucket_of_another_account_is_rejected_except_for_images(account: MotoAccount) -> None:
+    account.create_foreign_bucket("theirs")
+    read = Account(REGION).read
+    for role in ("data", "log"):
+        with pytest.raises(CloudError) as caught:
+            check_cluster(names(f'storage.{role}_bucket = "theirs"\n'), read)
+        assert str(caught.value) == (
+            f"cluster.toml, line 3: storage.{role}_bucket is 'theirs': the bucket exists, but it does not belong to "
+            f"account {ACCOUNT}, or you lack the permission s3:ListBucket: name another bucket, or request this "
+            "permission"
+        )
+    findings = check_cluster(names('storage.images = "s3://theirs/"\n'), read)
+    assert findings.problems == []
+    (note,) = findings.notes
+    assert note.startswith(
+        "cluster.toml, line 3: storage.images is 's3://theirs/': the region of the bucket is not checked: "
+        "s3 head_bucket: "
+    )
+
+
+def test_bucket_in_another_region_stops_plan_and_up_before_anything_is_sent(
+    pomona: Command, workspace: Path, account: MotoAccount
+) -> None:
+    create_bucket("away", "us-west-2")
+    account.sent.clear()
+    write_config(workspace, 'storage.data_bucket = "away"\nstorage.data_bucket_exists = true\n')
+    for command in ("plan", "up --yes"):
+        done = pomona("cloud", *command.split())
+        assert done.status == 1
+        assert (
+            "cluster.toml, line 4: storage.data_bucket is 'away': the bucket is in us-west-2"
+            in done.err
+        )
+    assert not account.sent
+
+
+                f"cluster.toml, line 3: alarms.topic is {TOPIC!r}, which is encrypted with alias/aws/sns: CloudWatch "
+                "and EventBridge cannot use this key, and its policy cannot be changed; encrypt the topic with a "
+                "key of your own"
             ],
         ),
     ):
         sns.set_topic_attributes(TopicArn=TOPIC, AttributeName="KmsMasterKeyId", AttributeValue=key)
         assert check_cluster(names(more), read).problems == problems
-    allowed = ("elasticmapreduce:List*", "ec2:*", "servicequotas:*")
+    allowed = ("elasticmapreduce:List*", "ec2:*", "servicequotas:*", "s3:*")
     for name, value in account.create_caller("without", *allowed).items():
         monkeypatch.setenv(name, value)
     account.enforce_iam()
     findings = check_cluster(names(more), Account(REGION).read)
     assert findings.problems == []
     (note,) = findings.notes
-    assert note.startswith("alarms.topic is not checked: sns get_topic_attributes: ")
+    assert note.startswith(
+        f"cluster.toml, line 3: alarms.topic is {TOPIC!r}, which is not checked: sns get_topic_attributes: "
+    )
 
 
 def test_residency_rejects_buckets_and_replicas_elsewhere(account: MotoAccount) -> None:
@@ -334,9 +454,7 @@ def test_residency_rejects_buckets_and_replicas_elsewhere(account: MotoAccount) 
         (f"fruits-data-{ACCOUNT}", REGION),
         ("copies", "ap-south-1"),
     ):
-        boto3.session.Session(region_name=region).client("s3").create_bucket(
-            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region}
-        )
+        create_bucket(bucket, region)
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     rule = {
         "ID": "copy",

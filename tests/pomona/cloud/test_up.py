@@ -521,8 +521,11 @@ def test_bucket_of_another_account_stops_up_before_the_first_request(
     account.enforce_iam()
     for command in (["plan"], ["up", "--yes"]):
         error = pomona("cloud", *command).error_line
-        assert f"the bucket fruits-{bucket}-{ACCOUNT} exists, but it does not belong to" in error
-        assert error.endswith("set another one in [storage], or request this permission")
+        assert (
+            f"storage.{bucket}_bucket is 'fruits-{bucket}-{ACCOUNT}' by default: the bucket exists, but"
+            in error
+        )
+        assert error.endswith("name another bucket, or request this permission")
     assert account.contents() == before
     line = f"{bucket} bucket fruits-{bucket}-{ACCOUNT} (not checked: it cannot be read)"
     account.enforce_iam()
