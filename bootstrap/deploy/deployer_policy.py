@@ -177,7 +177,7 @@ _OTHER_REQUESTS = {
     ("emr", "plan and up, status, logs, tunnel"): (
         "list_clusters describe_cluster list_bootstrap_actions get_managed_scaling_policy "
         "get_auto_termination_policy list_instance_groups list_instance_fleets list_instances list_steps "
-        "describe_step describe_security_configuration"
+        "describe_step describe_security_configuration list_supported_instance_types"
     ),
     ("emr", "resize"): (
         "put_managed_scaling_policy modify_instance_groups add_instance_groups modify_instance_fleet "

@@ -375,6 +375,9 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
         _pass_role(lambda p: p["JobFlowRole"], ec2_service),
     ),
     ("emr", "list_clusters"): (Grant("elasticmapreduce:ListClusters", _all),),
+    ("emr", "list_supported_instance_types"): (
+        Grant("elasticmapreduce:ListSupportedInstanceTypes", _all),
+    ),
     ("emr", "describe_cluster"): (Grant("elasticmapreduce:DescribeCluster", _clusters),),
     ("emr", "list_bootstrap_actions"): (Grant("elasticmapreduce:ListBootstrapActions", _clusters),),
     ("emr", "get_managed_scaling_policy"): (

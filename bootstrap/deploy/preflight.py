@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from bootstrap.aws.describe_cluster import find_cluster
+from bootstrap.aws.describe_instance_types import supported_instance_types
 from bootstrap.aws.nodes import capacity
 from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
@@ -78,7 +79,8 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
     types = names.config.instance_types
     zones = [str(one["AvailabilityZone"]) for one in subnets]
     try:
-        _check_offerings(names, zones, read, findings)
+        if _check_emr_support(names, read, findings):
+            _check_offerings(names, zones, read, findings)
         standard = [one for one in types if re.match(_STANDARD_FAMILIES, one)]
         for one in types:
             if one not in standard:
@@ -119,13 +121,39 @@ def _check_serverless_quota(names: Names, read: ReadApi, findings: Findings) -> 
         )
 
 
+def _instance_types_setting(names: Names) -> str:
+    """Return the line and the key of the instance types, as the start of a message."""
+    config = names.config
+    key, verb = ("types", "has") if config.instances.types else ("type", "is")
+    return f"{config.lines(f'instances.{key}')}: instances.{key} {verb}"
+
+
+def _check_emr_support(names: Names, read: ReadApi, findings: Findings) -> bool:
+    """Compare the instance types with those that EMR supports in the region; return False if one is not supported."""
+    config = names.config
+    try:
+        supported = supported_instance_types(read, config.release)
+    except CloudError as error:
+        findings.notes.append(
+            f"{', '.join(config.instance_types)}: not checked with EMR, which supports only some types of EC2: {error}"
+        )
+        return True
+    unsupported = [one for one in config.instance_types if one not in supported]
+    findings.problems += [
+        f"{_instance_types_setting(names)} {one}, which EMR does not support in {config.region} with {config.release}: "
+        "set a type that `aws emr list-supported-instance-types` lists"
+        for one in unsupported
+    ]
+    return not unsupported
+
+
 def _check_offerings(names: Names, zones: list[str], read: ReadApi, findings: Findings) -> None:
     """Compare the zones of the subnets with those that offer each instance type.
 
     EMR starts all nodes in one zone, and there the types that it offers.
     """
     types = names.config.instance_types
-    key = "instances.types has" if names.config.instances.types else "instances.type is"
+    setting = _instance_types_setting(names)
     filters = [{"Name": "instance-type", "Values": list(types)}]
     query = {"LocationType": "availability-zone", "Filters": filters}
     response = read("ec2", "describe_instance_type_offerings", query) or {}
@@ -135,13 +163,13 @@ def _check_offerings(names: Names, zones: list[str], read: ReadApi, findings: Fi
         missing = [zone for zone in zones if zone not in offering]
         if not offering:
             findings.problems.append(
-                f"{key} {one}, which is not offered in {names.config.region}: set another type"
+                f"{setting} {one}, which is not offered in {names.config.region}: set another type"
             )
         elif missing == zones:
             listed = f"these zones: {', '.join(zones)}"
             where = f"{zones[0]}, the zone of the subnet" if len(zones) == 1 else listed
             findings.problems.append(
-                f"{key} {one}, which is not offered in {where}: "
+                f"{setting} {one}, which is not offered in {where}: "
                 f"set another type, or a [network] subnet in {' or '.join(offering)}"
             )
         elif missing:
@@ -151,7 +179,8 @@ def _check_offerings(names: Names, zones: list[str], read: ReadApi, findings: Fi
     for zone in zones:
         if not any((one, zone) in offered for one in types) and not findings.problems:
             findings.problems.append(
-                f"network.subnets has a subnet in {zone}, which offers none of {', '.join(types)}: remove it"
+                f"{names.config.lines('network.subnets')}: network.subnets has a subnet in {zone}, which offers none "
+                f"of {', '.join(types)}: remove it"
             )
 
 

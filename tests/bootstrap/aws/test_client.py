@@ -14,6 +14,7 @@ import pytest
 from botocore.stub import Stubber
 
 from bootstrap.aws.client import Account, api_name
+from bootstrap.aws.describe_instance_types import supported_instance_types
 from bootstrap.aws.request import (
     LocalFile,
     differences,
@@ -233,3 +234,22 @@ def test_pages_of_change_sets_and_stack_events_are_combined() -> None:
         found = account.read("cloudformation", "describe_stack_events", query)
         assert found is not None
         assert [one["EventId"] for one in found["StackEvents"]] == ["2", "1"]
+
+
+def test_all_pages_of_supported_instance_types_are_read() -> None:
+    """moto returns one page."""
+    client = boto3.client(
+        "emr", region_name=REGION, aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    account = object.__new__(Account)
+    account._clients, account.values, account.number = {"emr": client}, {}, "123456789012"
+    query = {"ReleaseLabel": "emr-7.13.0"}
+    operation = "list_supported_instance_types"
+    with Stubber(client) as stub:
+        page = {"SupportedInstanceTypes": [{"Type": "m5.xlarge"}], "Marker": "next"}
+        stub.add_response(operation, page, query)
+        page = {"SupportedInstanceTypes": [{"Type": "m6i.xlarge"}]}
+        stub.add_response(operation, page, query | {"Marker": "next"})
+        types = supported_instance_types(account.read, "emr-7.13.0")
+        assert types == {"m5.xlarge", "m6i.xlarge"}
+        stub.assert_no_pending_responses()

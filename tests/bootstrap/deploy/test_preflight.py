@@ -21,6 +21,10 @@ pytestmark = pytest.mark.slow
 
 ON_DEMAND, SPOT, SERVERLESS = VCPU_QUOTAS
 INCREASE = "request an increase in Service Quotas, or set fewer [instances] or a smaller type"
+UNSUPPORTED = (
+    "which EMR does not support in eu-west-1 with emr-7.13.0: set a type that "
+    "`aws emr list-supported-instance-types` lists"
+)
 
 
 def instances(instance_type: str, core: int = 2, task: int = 0) -> str:
@@ -33,13 +37,23 @@ def instances(instance_type: str, core: int = 2, task: int = 0) -> str:
         (
             instances("m9z.xlarge"),
             {},
-            "instances.type is m9z.xlarge, which is not offered in eu-west-1: set another type",
+            f"cluster.toml, line 3: instances.type is m9z.xlarge, {UNSUPPORTED}",
         ),
         (
-            instances("m8id.xlarge"),
+            instances("t3.xlarge"),  # EC2 offers it, and EMR does not support it
             {},
-            "instances.type is m8id.xlarge, which is not offered in eu-west-1a, the zone of the subnet: "
-            "set another type, or a [network] subnet in eu-west-1b or eu-west-1c",
+            f"cluster.toml, line 3: instances.type is t3.xlarge, {UNSUPPORTED}",
+        ),
+        (
+            instances("p3.2xlarge"),
+            {},
+            "cluster.toml, line 3: instances.type is p3.2xlarge, which is not offered in eu-west-1: set another type",
+        ),
+        (
+            instances("r8a.xlarge"),
+            {},
+            "cluster.toml, line 3: instances.type is r8a.xlarge, which is not offered in eu-west-1a, the zone of the "
+            "subnet: set another type, or a [network] subnet in eu-west-1b or eu-west-1c",
         ),
         (
             "",
@@ -60,7 +74,18 @@ def instances(instance_type: str, core: int = 2, task: int = 0) -> str:
         ("limits = {nodes = 2, core = 2}\n", {SPOT: 0.0, ON_DEMAND: 12.0}, None),
         ('mode = "serverless"\n' + instances("m9z.xlarge"), {ON_DEMAND: 0.0}, None),
     ],
-    ids=["unknown type", "zone", "On-Demand", "Spot", "limits", "equal", "no Spot", "serverless"],
+    ids=[
+        "unknown type",
+        "not in EMR",
+        "region",
+        "zone",
+        "On-Demand",
+        "Spot",
+        "limits",
+        "equal",
+        "no Spot",
+        "serverless",
+    ],
 )
 def test_problems_name_the_value_and_the_remedy(
     more: str,
@@ -88,20 +113,21 @@ def test_types_of_fleets_are_checked_in_each_zone(
         ('"m5.xlarge", "m5.2xlarge"', [], []),
         (
             '"m5.xlarge", "m9z.xlarge"',
-            ["instances.types has m9z.xlarge, which is not offered in eu-west-1: set another type"],
+            [f"cluster.toml, line 3: instances.types has m9z.xlarge, {UNSUPPORTED}"],
             [],
         ),
         (
-            '"m5.xlarge", "m8id.xlarge"',
+            '"m5.xlarge", "r8a.xlarge"',
             [],
-            ["m8id.xlarge is not offered in eu-west-1a: there EMR starts only the other types"],
+            ["r8a.xlarge is not offered in eu-west-1a: there EMR starts only the other types"],
         ),
         (
-            '"m8id.xlarge"',
+            '"r8a.xlarge"',
             [
-                "network.subnets has a subnet in eu-west-1a, which offers none of m8id.xlarge: remove it"
+                "cluster.toml, line 4: network.subnets has a subnet in eu-west-1a, which offers none of r8a.xlarge: "
+                "remove it"
             ],
-            ["m8id.xlarge is not offered in eu-west-1a: there EMR starts only the other types"],
+            ["r8a.xlarge is not offered in eu-west-1a: there EMR starts only the other types"],
         ),
     ):
         findings = check_cluster(names(f"instances.types = [{types}]\n{two}"), read)
@@ -148,6 +174,23 @@ def test_what_cannot_be_checked_is_noted(
         assert findings.problems == []
         (note,) = findings.notes
         assert note.startswith(f"m5.xlarge: zone and vCPU quotas could not be checked: {denied}: ")
+
+
+def test_instance_types_are_compared_with_those_of_ec2_if_emr_lists_none(
+    account: MotoAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = ("elasticmapreduce:ListClusters", "ec2:*", "servicequotas:*", "s3:*")
+    for name, value in account.create_caller("without", *allowed).items():
+        monkeypatch.setenv(name, value)
+    account.enforce_iam()
+    read = Account(REGION).read
+    findings = check_cluster(names(instances("m9z.xlarge")), read)
+    assert findings.problems == [
+        "cluster.toml, line 3: instances.type is m9z.xlarge, which is not offered in eu-west-1: set another type"
+    ]
+    for found in (findings, check_cluster(names(instances("t3.xlarge")), read)):
+        (note,) = [one for one in found.notes if "not checked with EMR" in one]
+        assert "which supports only some types of EC2: emr list_supported_instance_types: " in note
 
 
 DISK_KEY, OTHER_KEY = (f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{one * 36}" for one in "ab")
@@ -210,7 +253,7 @@ def test_default_key_of_disks_that_cannot_be_read_is_noted(
 def test_problem_stops_plan_and_up_before_anything_is_sent(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    problem = "instances.type is m9z.xlarge, which is not offered in eu-west-1: set another type"
+    problem = f"cluster.toml, line 4: instances.type is m9z.xlarge, {UNSUPPORTED}"
     write_config(workspace, instances("m9z.xlarge"))
     for command in ("plan", "up --yes"):
         done = pomona("cloud", *command.split())
@@ -271,49 +314,6 @@ def test_existing_roles_and_buckets_must_exist(account: MotoAccount) -> None:
     assert check_cluster(names(roles + more), Account(REGION).read).problems == []
 
 
-def test_private_subnet_without_route_to_s3_is_noted(account: MotoAccount) -> None:
-    ec2 = account.client("ec2", ADMIN)
-    vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/24", AvailabilityZone=f"{REGION}a")[
-        "Subnet"
-    ]["SubnetId"]
-    config_names = names(f'network = {{private = true, subnet = "{subnet}"}}\n')
-    findings = check_cluster(config_names, Account(REGION).read)
-    assert (findings.problems, findings.notes) == ([], [
-        f"{subnet} has only local routes: without an interface endpoint for S3, no node starts; "
-        "add a gateway endpoint for S3, or a NAT gateway",
-    ])  # fmt: skip
-    (table,) = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])[
-        "RouteTables"
-    ]
-    ec2.create_vpc_endpoint(
-        VpcId=vpc,
-        ServiceName=f"com.amazonaws.{REGION}.s3",
-        VpcEndpointType="Gateway",
-        RouteTableIds=[table["RouteTableId"]],
-    )
-    assert check_cluster(config_names, Account(REGION).read).notes == []
-
-
-TOPIC = f"arn:aws:sns:eu-west-1:{ACCOUNT}:operations"
-
-
-def test_topic_of_alarms_must_exist_and_not_have_the_key_of_sns(
-    account: MotoAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sns = account.client("sns", ADMIN)
-    more = f'alarms.topic = "{TOPIC}"\n'
-    read = Account(REGION).read
-    assert check_cluster(names(more), read).problems == [
-        f"cluster.toml, line 3: alarms.topic is {TOPIC!r}, and there is no such topic: correct the ARN"
-    ]
-    sns.create_topic(Name="operations")
-    for key, problems in (
-        ("", []),
-        (f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{'a' * 36}", []),
-        (
-            "alias/aws/sns",
-            [
 def create_bucket(name: str, region: str) -> None:
     """Create a bucket in a region of the account."""
     boto3.session.Session(region_name=region).client("s3").create_bucket(
@@ -427,6 +427,49 @@ def test_bucket_in_another_region_stops_plan_and_up_before_anything_is_sent(
     assert not account.sent
 
 
+def test_private_subnet_without_route_to_s3_is_noted(account: MotoAccount) -> None:
+    ec2 = account.client("ec2", ADMIN)
+    vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/24", AvailabilityZone=f"{REGION}a")[
+        "Subnet"
+    ]["SubnetId"]
+    config_names = names(f'network = {{private = true, subnet = "{subnet}"}}\n')
+    findings = check_cluster(config_names, Account(REGION).read)
+    assert (findings.problems, findings.notes) == ([], [
+        f"{subnet} has only local routes: without an interface endpoint for S3, no node starts; "
+        "add a gateway endpoint for S3, or a NAT gateway",
+    ])  # fmt: skip
+    (table,) = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])[
+        "RouteTables"
+    ]
+    ec2.create_vpc_endpoint(
+        VpcId=vpc,
+        ServiceName=f"com.amazonaws.{REGION}.s3",
+        VpcEndpointType="Gateway",
+        RouteTableIds=[table["RouteTableId"]],
+    )
+    assert check_cluster(config_names, Account(REGION).read).notes == []
+
+
+TOPIC = f"arn:aws:sns:eu-west-1:{ACCOUNT}:operations"
+
+
+def test_topic_of_alarms_must_exist_and_not_have_the_key_of_sns(
+    account: MotoAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sns = account.client("sns", ADMIN)
+    more = f'alarms.topic = "{TOPIC}"\n'
+    read = Account(REGION).read
+    assert check_cluster(names(more), read).problems == [
+        f"cluster.toml, line 3: alarms.topic is {TOPIC!r}, and there is no such topic: correct the ARN"
+    ]
+    sns.create_topic(Name="operations")
+    for key, problems in (
+        ("", []),
+        (f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{'a' * 36}", []),
+        (
+            "alias/aws/sns",
+            [
                 f"cluster.toml, line 3: alarms.topic is {TOPIC!r}, which is encrypted with alias/aws/sns: CloudWatch "
                 "and EventBridge cannot use this key, and its policy cannot be changed; encrypt the topic with a "
                 "key of your own"
