@@ -198,14 +198,6 @@ def service_model(service: str) -> ServiceModel:
 _MODELS: dict[str, ServiceModel] = {}
 
 
-def region_partition(region: str) -> str:
-    """Return the partition of a region, such as ``aws``; needs neither credentials nor network."""
-    import botocore.session
-
-    with _translate_errors("endpoints", "partition"):
-        return str(botocore.session.get_session().get_partition_for_region(region))
-
-
 @contextlib.contextmanager
 def _open_local_files(parameters: Parameters) -> Iterator[Parameters]:
     """Yield the parameters with local files opened."""

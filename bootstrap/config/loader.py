@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 from bootstrap.config.lines import LineNumbers
 from bootstrap.config.names import LocationError, Names
+from bootstrap.config.partition import region_partition
 from bootstrap.config.schema import (
     EU_REGIONS,
     REGIONS_WITHOUT_BUDGETS,
@@ -220,11 +221,41 @@ def _check_reserved_names(config: ClusterConfig, line_numbers: LineNumbers) -> N
                 )
 
 
+def _check_arns(config: ClusterConfig, line_numbers: LineNumbers) -> None:
+    """Check that ARNs are in the partition of the region, and the permissions boundary in the account."""
+    try:
+        partition = region_partition(config.region)
+    except ConfigError as error:
+        raise ConfigError(f"{line_numbers('region')}: {error}") from error
+    arns = [(f"encryption.{name}", arn) for name, arn in vars(config.encryption).items()]
+    arns += [("alarms.topic", config.alarms.topic), ("roles.boundary", config.roles.boundary)]
+    arns += [("evaluator.principals", arn) for arn in config.evaluator.principals]
+    for key, arn in arns:
+        if arn and arn.split(":")[1] != partition:
+            raise ConfigError(
+                f"{line_numbers(key)}: {key} has {arn!r}; it must start with arn:{partition}:, the partition of "
+                f"{config.region}"
+            )
+    if config.account and (problem := boundary_problem(config.roles.boundary, config.account)):
+        raise ConfigError(f"{line_numbers('roles.boundary')}: {problem}")
+
+
+def boundary_problem(boundary: str | None, account: str) -> str | None:
+    """Return why a policy cannot be the permissions boundary of roles of an account; None if it can."""
+    if boundary is None or boundary.split(":")[4] in ("aws", account):
+        return None
+    return (
+        f"roles.boundary is {boundary!r}; it must be a policy of account {account}, which has the roles, or a managed "
+        "policy of AWS"
+    )
+
+
 def _check_consistency(config: ClusterConfig, line_numbers: LineNumbers) -> None:
     """Check the constraints between keys."""
     _check_tags(config, line_numbers)
     _check_schedule(config, line_numbers)
     _check_reserved_names(config, line_numbers)
+    _check_arns(config, line_numbers)
     instances, limits = config.instances, config.limits
     nodes = instances.core + instances.task
     for key, invalid, message in (

@@ -6,6 +6,7 @@ from typing import Any
 
 from bootstrap.aws.describe_bucket import bucket_region
 from bootstrap.aws.request import ReadApi
+from bootstrap.config.loader import boundary_problem
 from bootstrap.config.names import ROLES, Names
 from bootstrap.config.schema import EU_REGIONS
 from bootstrap.errors import AccessDeniedError, CloudError
@@ -36,6 +37,8 @@ def check_references(names: Names, read: ReadApi) -> tuple[list[str], list[str]]
                 notes.append(f"{setting}, which is not checked: {error}")
                 continue
             problems += [f"{setting}: {problem}"] if problem else []
+    if problem := boundary_problem(names.config.roles.boundary, names.account):
+        problems.append(f"{lines('roles.boundary')}: {problem}")
     _check_bucket(names, "data", names.data_bucket, read, problems, notes)
     _check_bucket(names, "log", names.log_bucket, read, problems, notes)
     if names.config.storage.images.startswith("s3://"):

@@ -25,14 +25,18 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         stack_lines,
         summary_line,
     )
-    from pomona.cloud.session import names_in_account, open_account, translate_cloud_errors
+    from pomona.cloud.session import (
+        names_in_account,
+        names_without_credentials,
+        open_account,
+        translate_cloud_errors,
+    )
     from pomona.output.console import Console
 
     console = Console(as_json=as_json)
     with translate_cloud_errors():
         from bootstrap.aws.client import Account
         from bootstrap.config.loader import load_config
-        from bootstrap.config.names import PLACEHOLDER_ACCOUNT, Names
         from bootstrap.deploy.deployment import load_outputs, preview, template_changes
         from bootstrap.deploy.plan import all_requests, plan, plan_notes
         from bootstrap.deploy.preflight import Findings, check_cluster
@@ -40,11 +44,7 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
 
         config = load_config(file)
         account = open_account(config) if Account.has_credentials() else None
-        names = (
-            names_in_account(config, account)
-            if account
-            else Names(config, config.account or PLACEHOLDER_ACCOUNT)
-        )
+        names = names_in_account(config, account) if account else names_without_credentials(config)
         with console.status("reading"):
             uploads = find_uploads(config, Path(file).parent, build=False)
             wanted = all_requests(names, uploads)

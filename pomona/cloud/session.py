@@ -52,8 +52,8 @@ def names_in_account(config: ClusterConfig, account: Account) -> Names:
 
 def names_without_credentials(config: ClusterConfig) -> Names:
     """Return the resource names of a configuration; the account is a placeholder if the configuration omits it."""
-    from bootstrap.aws.client import region_partition
     from bootstrap.config.names import PLACEHOLDER_ACCOUNT, Names
+    from bootstrap.config.partition import region_partition
 
     account = config.account or PLACEHOLDER_ACCOUNT
     return Names(config, account, region_partition(config.region))

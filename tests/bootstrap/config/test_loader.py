@@ -293,3 +293,48 @@ def test_residency_rejects_regions_outside_of_the_eu(region: str) -> None:
 def test_residency_admits_the_european_sovereign_cloud() -> None:
     text = 'name = "fruits"\nregion = "eusc-de-east-1"\nresidency = "eu"\n'
     assert parse_config(text.encode()).region == "eusc-de-east-1"
+
+
+CHINA = 'name = "fruits"\nregion = "cn-north-1"\n'
+
+
+@pytest.mark.parametrize(
+    ("key", "arn"),
+    [
+        ("encryption.data_key", f"arn:aws:kms:cn-north-1:123456789012:key/{'a' * 36}"),
+        ("alarms.topic", "arn:aws:sns:cn-north-1:123456789012:ops"),
+        ("roles.boundary", "arn:aws:iam::aws:policy/ReadOnlyAccess"),
+        ("evaluator.principals", "arn:aws:iam::123456789012:user/alice"),
+    ],
+)
+def test_arns_must_be_in_the_partition_of_the_region(key: str, arn: str) -> None:
+    template = f'{key} = ["{{}}"]' if key.endswith("principals") else f'{key} = "{{}}"'
+    with pytest.raises(ConfigError) as caught:
+        parse_config((CHINA + template.format(arn)).encode())
+    assert str(caught.value) == (
+        f"cluster.toml, line 3: {key} has '{arn}'; it must start with arn:aws-cn:, the partition of cn-north-1"
+    )
+    parse_config((CHINA + template.format(arn.replace("arn:aws:", "arn:aws-cn:"))).encode())
+
+
+def test_region_of_no_partition_is_rejected() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(b'name = "fruits"\nregion = "xx-west-1"\n')
+    assert str(caught.value) == (
+        "cluster.toml, line 2: region is 'xx-west-1', which is no region of AWS: correct it"
+    )
+
+
+def test_boundary_must_be_in_the_account_or_of_aws() -> None:
+    boundary = 'roles.boundary = "arn:aws:iam::{}:policy/limit"\n'
+    with pytest.raises(ConfigError) as caught:
+        parse_config(
+            (MINIMAL + 'account = "123456789012"\n' + boundary.format("999999999999")).encode()
+        )
+    assert str(caught.value) == (
+        "cluster.toml, line 4: roles.boundary is 'arn:aws:iam::999999999999:policy/limit'; it must be a policy of "
+        "account 123456789012, which has the roles, or a managed policy of AWS"
+    )
+    for account in ("123456789012", "aws"):
+        parse_config((MINIMAL + 'account = "123456789012"\n' + boundary.format(account)).encode())
+    parse_config((MINIMAL + boundary.format("999999999999")).encode())  # the account is unknown

@@ -314,6 +314,14 @@ def test_existing_roles_and_buckets_must_exist(account: MotoAccount) -> None:
     assert check_cluster(names(roles + more), Account(REGION).read).problems == []
 
 
+def test_boundary_must_be_in_the_account_of_the_credentials(account: MotoAccount) -> None:
+    more = 'roles.boundary = "arn:aws:iam::999999999999:policy/limit"\n'
+    assert check_cluster(names(more), Account(REGION).read).problems == [
+        "cluster.toml, line 3: roles.boundary is 'arn:aws:iam::999999999999:policy/limit'; it must be a policy of "
+        f"account {ACCOUNT}, which has the roles, or a managed policy of AWS"
+    ]
+
+
 def create_bucket(name: str, region: str) -> None:
     """Create a bucket in a region of the account."""
     boto3.session.Session(region_name=region).client("s3").create_bucket(

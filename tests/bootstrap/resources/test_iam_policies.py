@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bootstrap.aws.client import region_partition
 from bootstrap.config.names import Names
+from bootstrap.config.partition import region_partition
 from bootstrap.config.schema import ClusterConfig, Ingest
 from bootstrap.resources.iam_node_policies import node_policy
 from bootstrap.resources.iam_policies import (

@@ -67,6 +67,21 @@ def stacks(account: MotoAccount) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
+)
+def test_plan_without_credentials_uses_the_partition_of_the_region(
+    region: str, partition: str, pomona: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_credentials(monkeypatch, workspace)
+    file = workspace / "cluster.toml"
+    file.write_text(file.read_text().replace("eu-west-1", region) + 'roles.path = "/teams/"\n')
+    done = pomona("cloud", "plan")
+    assert done.status == 0, done.err
+    assert f"arn:{partition}:iam::000000000000:role/teams/fruits-service" in done.out
+    assert "arn:aws:" not in done.out
+
+
 def test_plan_without_credentials_assumes_an_empty_account(
     pomona: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
