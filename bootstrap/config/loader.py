@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bootstrap.config.lines import LineNumbers
-from bootstrap.config.names import LocationError, Names
+from bootstrap.config.names import Names
 from bootstrap.config.partition import region_partition
 from bootstrap.config.schema import (
     EU_REGIONS,
@@ -375,7 +375,4 @@ def _check_consistency(config: ClusterConfig, line_numbers: LineNumbers) -> None
     ):
         if invalid:
             raise ConfigError(f"{line_numbers(key, *_RELATED_KEYS.get(key, ()))}: {message}")
-    try:
-        Names(config, config.account or _UNKNOWN_ACCOUNT)
-    except LocationError as error:
-        raise ConfigError(f"{line_numbers(*error.keys)}: {error}") from error
+    Names(config, config.account or _UNKNOWN_ACCOUNT)  # rejects locations that overlap

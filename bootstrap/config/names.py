@@ -18,14 +18,6 @@ def metrics_namespace(name: str) -> str:
     return f"Pomona/{name}"
 
 
-class LocationError(ConfigError):
-    """Two locations of a configuration overlap; `keys` are the settings, the one to correct first."""
-
-    def __init__(self, message: str, keys: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.keys = keys
-
-
 @dataclass(frozen=True)
 class Names:
     """Names and ARNs derived from a configuration.
@@ -40,9 +32,10 @@ class Names:
 
     Raises
     ------
-    LocationError
-        If images, lake, uploads and logs are not apart, with the defaults of omitted settings. The policies grant
-        access by location: overlapping ones would let the evaluator read logs and uploads, and the nodes write images.
+    ConfigError
+        If the locations of images, lake, uploads and logs overlap, with the defaults of omitted settings. The policies
+        grant access by location: with overlapping ones, the evaluator could read logs and uploads, and the nodes write
+        images.
     """
 
     config: ClusterConfig
@@ -56,33 +49,37 @@ class Names:
         bucket, prefix = self.images
         written = f"storage.images is {storage.images!r}"
         if storage.images.startswith("s3://") and bucket == data:
-            raise LocationError(
+            raise self._error(
+                ("storage.images", "storage.data_bucket"),
                 f"{written}, in the data bucket ({self.bucket_setting('data')}): "
                 "name a folder of that bucket without s3://, such as 'images/', or another bucket",
-                ("storage.images", "storage.data_bucket"),
             )
         if bucket == logs:
-            raise LocationError(
+            raise self._error(
+                ("storage.images", "storage.log_bucket"),
                 f"{written}, in the log bucket ({self.bucket_setting('log')}), "
                 f"where all objects expire after {storage.log_days} days: name another bucket",
-                ("storage.images", "storage.log_bucket"),
             )
         # Prefixes end with a slash: a prefix of the text is a folder above.
         if bucket == data and (prefix.startswith(storage.lake) or storage.lake.startswith(prefix)):
-            raise LocationError(
+            raise self._error(
+                ("storage.images", "storage.lake"),
                 f"{written}; it must not contain the lake, storage.lake {storage.lake!r}, or be inside it: "
                 "name two separate folders",
-                ("storage.images", "storage.lake"),
             )
 
     def _reject_equal_buckets(self) -> None:
         """Raise the error for one bucket of data and logs, first naming a setting that is written."""
         written, other = ("log", "data") if self.config.storage.log_bucket else ("data", "log")
-        raise LocationError(
+        raise self._error(
+            (f"storage.{written}_bucket", f"storage.{other}_bucket"),
             f"{self.bucket_setting(written)}; it must differ from the {other} bucket "
             f"({self.bucket_setting(other)}): name another bucket",
-            (f"storage.{written}_bucket", f"storage.{other}_bucket"),
         )
+
+    def _error(self, keys: tuple[str, str], message: str) -> ConfigError:
+        """Return the error for two settings, with the line of the first one that is present."""
+        return ConfigError(f"{self.config.lines(*keys)}: {message}")
 
     def bucket_setting(self, role: str) -> str:
         """Return the setting of the bucket of data or logs with its value, for messages."""

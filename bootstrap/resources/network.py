@@ -43,20 +43,26 @@ def find_subnets(names: Names, read: ReadApi) -> list[Parameters]:
     region, configured = names.config.region, names.config.subnets
     if not configured:
         if not found:
-            raise CloudError(f"no default VPC in {region}: set one in [network] subnet")
+            raise CloudError(
+                f"no default VPC in {region}: set network.subnet to a subnet of another VPC"
+            )
         return found[:1]
+    key = "network.subnets" if names.config.network.subnets else "network.subnet"
+    setting = f"{names.config.lines(key)}: {key}"
     for subnet in configured:
         if subnet not in [one["SubnetId"] for one in found]:
-            raise CloudError(f"no subnet {subnet} in {region}: set one in [network] subnet")
+            raise CloudError(
+                f"{setting} has {subnet}, and there is no such subnet in {region}: correct the ID"
+            )
     networks = sorted({str(one["VpcId"]) for one in found})
     if len(networks) > 1:
         raise CloudError(
-            f"network.subnets are in {' and '.join(networks)}; EMR requires subnets of one VPC"
+            f"{setting} has subnets in {' and '.join(networks)}: name subnets of one VPC, as EMR requires"
         )
     ((zone, count),) = Counter(str(one["AvailabilityZone"]) for one in found).most_common(1)
     if count > 1:
         raise CloudError(
-            f"network.subnets has {count} subnets in {zone}; name one for each availability zone"
+            f"{setting} has {count} subnets in {zone}: name one for each Availability Zone, as EMR requires"
         )
     return found
 

@@ -20,7 +20,7 @@ from bootstrap.resources.template import without_resource
 
 #: Names of the templates, which are those of their files.
 TEMPLATES = ("long-lived", "serverless")
-#: Sources of SSH that the template has parameters for; CloudFormation has no loop over a list.
+#: Number of SSH sources for which the template has parameters.
 _SSH_SOURCES = 5
 
 
@@ -86,14 +86,14 @@ def _long_lived(names: Names) -> dict[str, str | None]:
     sources = network.ssh_from
     if len(sources) > _SSH_SOURCES:
         raise ConfigError(
-            f"network.ssh_from has {len(sources)} sources, and the template has parameters for {_SSH_SOURCES}: "
-            "combine them into larger blocks"
+            f"{config.lines('network.ssh_from')}: network.ssh_from has {len(sources)} sources, and the template has "
+            f"parameters for {_SSH_SOURCES}: combine them into larger CIDR blocks"
         )
     for principal in config.evaluator.principals:
         if "," in principal:
             raise ConfigError(
-                f"evaluator.principals contains {principal}: a comma separates the values of a parameter of "
-                "CloudFormation; name the account, or a principal without a comma"
+                f"{config.lines('evaluator.principals')}: evaluator.principals contains {principal}: a comma separates "
+                "the values of a CloudFormation parameter; name the account, or a principal without a comma"
             )
     ssh = {
         f"SshFrom{number + 1}": sources[number] if number < len(sources) else ""

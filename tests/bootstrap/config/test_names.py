@@ -8,7 +8,7 @@ import re
 import pytest
 
 from bootstrap.config.loader import parse_config
-from bootstrap.config.names import LocationError, Names
+from bootstrap.config.names import Names
 from bootstrap.errors import ConfigError
 from support.aws.account import ACCOUNT
 from support.aws.cluster_configs import MINIMAL
@@ -97,7 +97,7 @@ def test_overlap_is_reported_with_both_settings_line_and_remedy(text: str, messa
 def test_default_buckets_are_compared_once_the_account_is_known() -> None:
     config = parse_config(config_text({"images": f"s3://{DATA}/"}).encode())
     Names(config, "210987654321")  # there, the bucket is another one
-    with pytest.raises(LocationError, match=f"storage.data_bucket is '{DATA}' by default"):
+    with pytest.raises(ConfigError, match=rf"cluster.toml, line 3: .* is '{DATA}' by default"):
         Names(config, ACCOUNT)
 
 

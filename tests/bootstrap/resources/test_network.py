@@ -117,21 +117,31 @@ def test_each_of_several_subnets_is_tagged_and_checked() -> None:
 def test_subnets_that_emr_cannot_use_together_are_reported() -> None:
     find = requests_by_name(VARIANTS["fleets"])["subnet"].find_current
     for read, message in (
-        (subnets("a"), f"no subnet {SECOND} in eu-west-1: set one in"),
+        (
+            subnets("a"),
+            f"line 5: network.subnets has {SECOND}, and there is no such subnet in eu-west-1: correct the ID",
+        ),
         (
             subnets("a", "b", vpcs=("vpc-1", "vpc-2")),
-            "are in vpc-1 and vpc-2; EMR requires subnets",
+            "line 5: network.subnets has subnets in vpc-1 and vpc-2: name subnets of one VPC, as EMR requires",
         ),
-        (subnets("a", "a"), "network.subnets has 2 subnets in eu-west-1a; name one for each"),
+        (
+            subnets("a", "a"),
+            "line 5: network.subnets has 2 subnets in eu-west-1a: name one for each Availability Zone",
+        ),
     ):
-        with pytest.raises(CloudError, match=message):
+        with pytest.raises(CloudError, match=rf"^cluster\.toml, {message}"):
             find(read)
 
 
 def test_missing_subnet_is_reported_with_remedy() -> None:
     for more, message in (
-        ("", "no default VPC in eu-west-1"),
-        ('network.subnet = "subnet-12345678"', "no subnet"),
+        ("", "no default VPC in eu-west-1: set network.subnet to a subnet of another VPC"),
+        (
+            'network.subnet = "subnet-12345678"',
+            "cluster.toml, line 3: network.subnet has subnet-12345678, and there is no such subnet in eu-west-1: "
+            "correct the ID",
+        ),
     ):
-        with pytest.raises(CloudError, match=message + r".*: set one in \[network\] subnet"):
+        with pytest.raises(CloudError, match=f"^{message}$"):
             requests_by_name(more)["subnet"].find_current(lambda *_: {"Subnets": []})

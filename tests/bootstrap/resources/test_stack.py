@@ -164,12 +164,12 @@ def test_filled_template_has_values_as_defaults() -> None:
     [
         (
             f'network = {{ssh_key = "mine", ssh_from = {SIX_SOURCES}}}\n',
-            "network.ssh_from has 6 sources, and the template has parameters for 5: "
-            "combine them into larger blocks",
+            "cluster.toml, line 3: network.ssh_from has 6 sources, and the template has parameters for 5: combine "
+            "them into larger CIDR blocks",
         ),
         (
             'evaluator.principals = ["arn:aws:iam::123456789012:user/a,b"]\n',
-            "evaluator.principals contains arn:aws:iam::123456789012:user/a,b: a comma separates",
+            "cluster.toml, line 3: evaluator.principals contains arn:aws:iam::123456789012:user/a,b: a comma separates",
         ),
     ],
 )
