@@ -51,17 +51,16 @@ def validation_errors(service: str, operation: str, parameters: Parameters) -> s
 
 def _invalid_enum_values(value: Any, shape: Any, path: str) -> list[str]:
     """Return values outside an enumeration, which botocore does not check."""
+    lines: list[str] = []
     if shape.type_name == "structure" and isinstance(value, dict):
-        items = [(value[key], shape.members[key], f"{path}.{key}") for key in value]
+        for key, item in value.items():
+            lines += _invalid_enum_values(item, shape.members[key], f"{path}.{key}")
     elif shape.type_name == "list" and isinstance(value, list):
-        items = [(item, shape.member, f"{path}[{n}]") for n, item in enumerate(value)]
+        for number, item in enumerate(value):
+            lines += _invalid_enum_values(item, shape.member, f"{path}[{number}]")
     elif shape.type_name == "map" and isinstance(value, dict):
-        items = [(item, shape.value, f"{path}.{key}") for key, item in value.items()]
-    else:
-        allowed = getattr(shape, "enum", None) or [value]
-        return (
-            []
-            if value in allowed
-            else [f"{path[1:]} is {value!r}, not one of {', '.join(allowed)}"]
-        )
-    return [line for item in items for line in _invalid_enum_values(*item)]
+        for key, item in value.items():
+            lines += _invalid_enum_values(item, shape.value, f"{path}.{key}")
+    elif value not in (allowed := getattr(shape, "enum", None) or [value]):
+        lines.append(f"{path[1:]} is {value!r}, not one of {', '.join(allowed)}")
+    return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from bootstrap.aws.client import Account
 from bootstrap.aws.describe_cluster import LIVE, failure_reason, find_cluster
@@ -16,6 +17,16 @@ from bootstrap.errors import CloudError
 POLL_INTERVAL, START_TIMEOUT = 15.0, 2700.0
 _USABLE_CLUSTER, _USABLE_JOB = ("RUNNING", "WAITING"), ("RUNNING", "SUCCESS")
 _FAILED_JOB = ("FAILED", "CANCELLING", "CANCELLED")
+
+
+@dataclass(frozen=True)
+class _StartState:
+    """State of a cluster or job that starts; `failure` is AWS's reason if it failed."""
+
+    name: str
+    state: str
+    usable: bool
+    failure: str | None
 
 
 def wait_until_usable(names: Names, account: Account, report: Callable[[str], None]) -> str:
@@ -37,17 +48,17 @@ def wait_until_usable(names: Names, account: Account, report: Callable[[str], No
     find = _job_state if names.config.mode == "serverless" else _cluster_state
     deadline = time.monotonic() + START_TIMEOUT
     while True:
-        name, state, usable, failure = find(account)
-        if failure:
-            raise CloudError(f"{failure}; correct the cause, and run `pomona cloud up` again")
-        if usable:
-            return state
+        start = find(account)
+        if start.failure:
+            raise CloudError(f"{start.failure}; correct the cause, and run `pomona cloud up` again")
+        if start.usable:
+            return start.state
         if time.monotonic() > deadline:
             raise CloudError(
-                f"{name} is still {state} after {START_TIMEOUT / 60:.0f} minutes and continues to start: "
+                f"{start.name} is still {start.state} after {START_TIMEOUT / 60:.0f} minutes and continues to start: "
                 "`pomona cloud status` shows its state, and `pomona cloud up` waits again"
             )
-        report(f"{name}: {state}")
+        report(f"{start.name}: {start.state}")
         time.sleep(POLL_INTERVAL)
 
 
@@ -63,8 +74,7 @@ def previous_failure(names: Names, read: ReadApi) -> str | None:
     return failure_reason(cluster) if cluster else None
 
 
-def _cluster_state(account: Account) -> tuple[str, str, bool, str | None]:
-    """Return name and state of the cluster, whether it is usable, and why it ended."""
+def _cluster_state(account: Account) -> _StartState:
     cluster_id = account.values["cluster.JobFlowId"]
     response = account.read("emr", "describe_cluster", {"ClusterId": cluster_id}) or {}
     cluster: Parameters = response["Cluster"]
@@ -72,11 +82,12 @@ def _cluster_state(account: Account) -> tuple[str, str, bool, str | None]:
     failure = failure_reason(cluster)
     if failure is None and state not in LIVE:
         failure = f"cluster {cluster_id} was terminated while it started"
-    return f"cluster {cluster_id}", state, state in _USABLE_CLUSTER, failure
+    return _StartState(
+        name=f"cluster {cluster_id}", state=state, usable=state in _USABLE_CLUSTER, failure=failure
+    )
 
 
-def _job_state(account: Account) -> tuple[str, str, bool, str | None]:
-    """Return name and state of the ingestion job, whether it runs, and why it ended."""
+def _job_state(account: Account) -> _StartState:
     query = {
         "applicationId": account.values["application.applicationId"],
         "jobRunId": account.values["job.jobRunId"],
@@ -84,7 +95,9 @@ def _job_state(account: Account) -> tuple[str, str, bool, str | None]:
     job: Parameters = (account.read("emr-serverless", "get_job_run", query) or {})["jobRun"]
     state = str(job["state"])
     failure = _job_failure(job) if state in _FAILED_JOB else None
-    return f"job {query['jobRunId']}", state, state in _USABLE_JOB, failure
+    return _StartState(
+        name=f"job {query['jobRunId']}", state=state, usable=state in _USABLE_JOB, failure=failure
+    )
 
 
 def _ingest_job(names: Names, read: ReadApi, application_id: str) -> Parameters | None:
