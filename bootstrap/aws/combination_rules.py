@@ -1,4 +1,4 @@
-"""What AWS rejects in a request because of those sent before it: the second table, see `bootstrap.aws.rules`."""
+"""Rules for a request that depend on the requests sent before it; see also `bootstrap.aws.rules`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _closed_service_ports(parameters: Parameters, earlier: Sequence[SentRequest]
     }
     for port in service_access_ports(parameters.get("ReleaseLabel", "")):
         if port not in ports:
-            yield f"the security group {group} does not admit the primary node on port {port}"
+            yield f"the security group {group} has no inbound rule for the primary node on port {port}"
 
 
 def _public_ports(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
@@ -108,14 +108,14 @@ def _untagged_network(parameters: Parameters, earlier: Sequence[SentRequest]) ->
         for resource in one["Resources"]
     ]
     if FOR_EMR not in parameters.get("Tags", ()):
-        yield "the cluster has no such tag"
+        yield f"the cluster lacks the tag {FOR_EMR['Key']}"
     for subnet in instances.get("Ec2SubnetIds") or [instances.get("Ec2SubnetId")]:
         if subnet not in tagged:
-            yield f"the subnet {subnet} has no such tag"
+            yield f"the subnet {subnet} lacks the tag {FOR_EMR['Key']}"
     # A reference in a plan, an ID in a request.
     vpcs = [one for one in tagged if one.startswith("vpc-") or one.endswith(".VpcId}")]
     if "ServiceAccessSecurityGroup" in instances and not vpcs:
-        yield "the VPC of the private subnet has no such tag"
+        yield f"the VPC of the private subnet lacks the tag {FOR_EMR['Key']}"
 
 
 def _actions_in_concurrent_cluster(
@@ -178,7 +178,7 @@ COMBINATIONS = (
         "emr",
         ("run_job_flow",),
         _low_hop_limit,
-        "JupyterHub runs in a container, which gets no credentials; 2 hops are needed",
+        "JupyterHub runs in a container and gets no credentials with 1 hop; 2 hops are needed",
         "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html",
     ),
     Rule(
@@ -192,14 +192,14 @@ COMBINATIONS = (
         "emr",
         ("run_job_flow",),
         _public_ports,
-        "EMR starts no cluster with such a rule; name the sources in network.ssh_from",
+        "EMR block public access prevents such clusters; set the sources in network.ssh_from",
         f"{EMR_DOCS}ManagementGuide/emr-block-public-access.html",
     ),
     Rule(
         "emr",
         ("run_job_flow",),
         _untagged_network,
-        f"EMR's service role may use only resources with the tag {FOR_EMR['Key']}",
+        "the policy AmazonEMRServicePolicy_v2 of EMR's service role applies only to resources with this tag",
         "https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonEMRServicePolicy_v2.html",
     ),
     Rule(

@@ -1,4 +1,4 @@
-"""What AWS rejects and botocore's service models accept: a table of rules, each with its remedy and its source.
+"""Rules that AWS enforces and botocore's service models do not contain, each with its remedy and its source.
 
 `RULES` apply to one request, `COMBINATIONS` of `bootstrap.aws.combination_rules` to a request and those sent before it.
 `plan` and `up` apply both to all requests of a configuration; the tests apply both to each request that reaches moto,
@@ -51,7 +51,7 @@ class SentRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition that AWS checks, or whose violation AWS accepts and punishes later.
+    """A constraint on requests. AWS rejects a violation, or accepts the request and fails later.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Rule:
         `COMBINATIONS`, followed by the requests sent before.
     remedy : str
     source : str
-        Document or report that states the condition.
+        Document or report that states the constraint.
     """
 
     service: str
@@ -235,9 +235,9 @@ def _incomplete_security_groups(parameters: Parameters) -> Iterator[str]:
     instances = parameters.get("Instances", {})
     managed = [f"EmrManaged{node}SecurityGroup" in instances for node in ("Master", "Slave")]
     if any(managed) and not all(managed):
-        yield "only one of the two managed security groups is given"
+        yield "only one of the two EMR-managed security groups is specified"
     if "ServiceAccessSecurityGroup" in instances and not all(managed):
-        yield "ServiceAccessSecurityGroup without the managed security groups"
+        yield "ServiceAccessSecurityGroup without the EMR-managed security groups"
     if all(managed) and instances["EmrManagedMasterSecurityGroup"] == instances.get(
         "ServiceAccessSecurityGroup"
     ):
@@ -290,7 +290,7 @@ def applications(parameters: Parameters) -> set[str]:
 
 
 def hop_limit(parameters: Parameters) -> int:
-    """Return the hops to the instance metadata service that CreateSecurityConfiguration permits."""
+    """Return HttpPutResponseHopLimit of CreateSecurityConfiguration."""
     configuration = json.loads(parameters.get("SecurityConfiguration") or "{}")
     service = configuration.get("InstanceMetadataServiceConfiguration", {})
     return int(service.get("HttpPutResponseHopLimit", 1))
@@ -445,7 +445,8 @@ RULES = (
         "emr",
         ("run_job_flow",),
         _wrong_group_roles,
-        "a cluster has one MASTER group of 1 or 3 instances, at most one CORE group, and TASK groups only beside it",
+        "a cluster has one MASTER group of 1 or 3 instances, at most one CORE group, and TASK groups only with "
+        "a CORE group",
         f"{EMR_DOCS}ManagementGuide/emr-master-core-task-nodes.html",
     ),
     Rule(
@@ -466,7 +467,7 @@ RULES = (
         "emr",
         ("run_job_flow",),
         _wrong_fleet_roles,
-        "a cluster has one MASTER fleet, at most one CORE fleet, and at most one TASK fleet beside it",
+        "a cluster has one MASTER fleet, at most one CORE fleet, and at most one TASK fleet, only with a CORE fleet",
         f"{EMR_DOCS}ManagementGuide/emr-instance-group-configuration.html",
     ),
     Rule(
@@ -488,7 +489,7 @@ RULES = (
         "emr",
         ("run_job_flow", "add_instance_fleet"),
         _spot_timeouts,
-        "allowed are 5 to 1,440 minutes",
+        "it must be 5 to 1,440 minutes",
         f"{EMR_API_DOCS}SpotProvisioningSpecification.html",
     ),
     Rule(
@@ -509,7 +510,8 @@ RULES = (
         "emr",
         ("run_job_flow",),
         _incomplete_security_groups,
-        "give the security groups of the primary node, of the workers and, on a private subnet, of EMR together",
+        "specify the security groups of the primary node, of the core and task nodes and, in a private subnet, for "
+        "service access together",
         f"{EMR_DOCS}ManagementGuide/emr-sg-specify.html",
     ),
     Rule(
@@ -523,14 +525,14 @@ RULES = (
         "emr",
         ("run_job_flow", "put_auto_termination_policy"),
         _idle_timeout,
-        "allowed are 60 to 604,800 seconds; correct limits.idle_minutes",
+        "it must be 60 to 604,800 seconds; correct limits.idle_minutes",
         f"{EMR_API_DOCS}AutoTerminationPolicy.html",
     ),
     Rule(
         "emr",
         ("run_job_flow",),
         _step_concurrency,
-        "allowed are 1 to 256, above 1 only with steps whose ActionOnFailure is CONTINUE",
+        "it must be 1 to 256, above 1 only with steps whose ActionOnFailure is CONTINUE",
         f"{EMR_API_DOCS}StepConfig.html",
     ),
     Rule(
@@ -544,7 +546,7 @@ RULES = (
         "emr",
         ("create_security_configuration",),
         _metadata_service,
-        "allowed are 1 to 64",
+        "it must be 1 to 64",
         f"{EMR_DOCS}ManagementGuide/emr-create-security-configuration.html",
     ),
     Rule(
@@ -565,35 +567,35 @@ RULES = (
         "scheduler",
         ("create_schedule", "update_schedule"),
         _no_dead_letter_queue,
-        "EventBridge Scheduler drops calls that fail; give a queue that receives them",
+        "EventBridge Scheduler drops failed invocations; specify a dead-letter queue",
         f"{SCHEDULER_DOCS}configuring-schedule-dlq.html",
     ),
     Rule(
         "scheduler",
         ("create_schedule", "update_schedule"),
         _fifo_dead_letter_queue,
-        "give a standard queue",
+        "specify a standard queue",
         f"{SCHEDULER_DOCS}configuring-schedule-dlq.html",
     ),
     Rule(
         "scheduler",
         ("create_schedule", "update_schedule"),
         _read_only_target,
-        "universal targets must change something",
+        "universal targets do not support read-only operations",
         f"{SCHEDULER_DOCS}managing-targets-universal.html",
     ),
     Rule(
         "s3",
         ("put_bucket_lifecycle_configuration",),
         _invalid_lifecycle,
-        "give up to 1,000 rules with different IDs, each with an action",
+        "specify at most 1,000 rules with different IDs, each with an action",
         f"{_S3_API}PutBucketLifecycleConfiguration.html",
     ),
     Rule(
         "s3",
         ("put_bucket_lifecycle_configuration",),
         _delete_marker_conditions,
-        "put ExpiredObjectDeleteMarker into a rule of its own, with a prefix only",
+        "put ExpiredObjectDeleteMarker into a separate rule, with a prefix only",
         f"{_S3_API}LifecycleExpiration.html",
     ),
     Rule(
@@ -624,7 +626,7 @@ RULES = (
         "iam",
         ("put_role_policy",),
         _statement_ids,
-        "give each statement a different Sid of letters and digits",
+        "use a different Sid of letters and digits in each statement",
         "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html",
     ),
     Rule(

@@ -157,11 +157,11 @@ _TAG_CHARACTERS = "letters, digits, spaces and _.:/=+@-"
 
 
 def _check_tags(config: ClusterConfig, line_numbers: LineNumbers) -> None:
-    """Check the tags by the rules that hold for all services; those of EMR Serverless admit the fewest characters."""
+    """Check the tags by the rules of all services; EMR Serverless allows the fewest characters."""
     tags = config.tags or {}
     if len(tags) > _MAX_TAGS:
         raise ConfigError(
-            f"{line_numbers('tags')}: tags has {len(tags)} tags; AWS allows {_MAX_TAGS} beside those of Pomona"
+            f"{line_numbers('tags')}: tags has {len(tags)} tags; AWS allows {_MAX_TAGS} in addition to those of Pomona"
         )
     folded = [key.lower() for key in tags]
     for key, value in tags.items():
@@ -345,7 +345,8 @@ def _check_consistency(config: ClusterConfig, line_numbers: LineNumbers) -> None
             config.has_alarms
             and config.alarms.stalled_minutes * 60 <= config.ingest.trigger_seconds,
             f"alarms.stalled_minutes is {config.alarms.stalled_minutes}; it must be longer than "
-            f"ingest.trigger_seconds, {config.ingest.trigger_seconds} seconds, or each pause of the stream is an alarm",
+            f"ingest.trigger_seconds, {config.ingest.trigger_seconds} seconds, or each pause of the "
+            "stream raises an alarm",
         ),
         (
             "alarms.address",
@@ -355,8 +356,8 @@ def _check_consistency(config: ClusterConfig, line_numbers: LineNumbers) -> None
         (
             "alarms.monthly_budget",
             config.alarms.monthly_budget is not None and config.region in REGIONS_WITHOUT_BUDGETS,
-            f"alarms.monthly_budget is {config.alarms.monthly_budget}; CloudFormation has no budgets in "
-            f"{config.region}: remove it, and create a budget in the console of AWS Budgets",
+            f"alarms.monthly_budget is {config.alarms.monthly_budget}; CloudFormation does not support "
+            f"AWS::Budgets::Budget in {config.region}: remove it, and create a budget in the console of AWS Budgets",
         ),
         (
             "alarms.address",

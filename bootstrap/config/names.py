@@ -186,7 +186,7 @@ class Names:
     def object_arns(self, bucket: str, prefix: str) -> tuple[str, ...]:
         """Return the ARNs of the objects below a prefix, and of the key that S3A requests to look up the folder.
 
-        S3A sends HEAD for the key without the slash. Without permission for it, S3 answers 403 instead of 404.
+        S3A sends HEAD for the key without the slash. Without permission for it, S3 returns 403 instead of 404.
         """
         keys = (prefix.rstrip("/"), f"{prefix}*") if prefix else ("*",)
         return tuple(self.bucket_arn(bucket, key) for key in keys)

@@ -22,4 +22,6 @@ def region_partition(region: str) -> str:
     try:
         return str(botocore.session.get_session().get_partition_for_region(region))
     except botocore.exceptions.UnknownRegionError as error:
-        raise ConfigError(f"region is {region!r}, which is no region of AWS: correct it") from error
+        raise ConfigError(
+            f"region is {region!r}, which is not an AWS region: correct it"
+        ) from error

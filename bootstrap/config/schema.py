@@ -95,7 +95,7 @@ RESERVED_BUCKET_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
 # Uploads are below pomona/, notebooks of JupyterHub below jupyter/.
 FOLDER = r"(?!(?:pomona|jupyter)/)(?:(?!\.{1,2}/)[\w.-]+/)+"
 ARN = r"arn:aws[a-z-]*:(?:iam|sts)::\d{12}:(?:root|(?:user|role)/[\w+=,.@/-]+)"
-# A path of IAM, without slashes at its ends.
+# An IAM path, without slashes at its ends.
 ROLE_PATH = r"[\w+=,.@-]+(?:/[\w+=,.@-]+)*"
 EXISTING_ROLE = rf"(?=.{{1,512}}$)(?:{ROLE_PATH}/)?[\w+=,.@-]{{1,64}}"
 ROLE_ALLOWED = "the name of an existing role, with its path: emr-nodes or teams/emr-nodes"
@@ -110,7 +110,7 @@ CIDRS_ALLOWED = "addresses such as 203.0.113.7/32 or 203.0.113.0/24 (0.0.0.0/0 i
 
 
 def is_graviton(instance_type: str) -> bool:
-    """Return whether an instance type has a processor of AWS, whose families have a g after the generation."""
+    """Return whether an instance type has a Graviton processor: the family has a g after the generation."""
     return re.match(r"(?:a1|[a-z]+\d+g[a-z]*)\.", instance_type) is not None
 
 
@@ -208,10 +208,10 @@ class Instances:
     They are of one type, in instance groups. `types`, `task_on_demand` or several subnets select instance fleets.
     """
 
-    type: str = text("m5.xlarge", INSTANCE_TYPE, "an EC2 type such as m5.xlarge")
+    type: str = text("m5.xlarge", INSTANCE_TYPE, "an EC2 instance type such as m5.xlarge")
     types: tuple[str, ...] = key(
         (),
-        f"a list of 1 to {MAX_TYPES} different EC2 types",
+        f"a list of 1 to {MAX_TYPES} different EC2 instance types",
         _are_distinct(INSTANCE_TYPE, MAX_TYPES),
     )
     core: int = number(2, 1, 1000)
@@ -293,7 +293,7 @@ class Roles:
 
 @dataclass(frozen=True)
 class Encryption:
-    """KMS keys in the region of the configuration; default: keys that S3 manages (SSE-S3), and that of AWS for EBS."""
+    """KMS keys in the region of the configuration; default: SSE-S3, and the AWS managed key for EBS."""
 
     data_key: str | None = text(None, KMS_KEY, KMS_KEY_ALLOWED)
     log_key: str | None = text(None, KMS_KEY, KMS_KEY_ALLOWED)
@@ -314,10 +314,10 @@ class ClusterConfig:
     release: str = choice(RELEASES[0], *RELEASES)
     residency: str | None = key(None, "eu", lambda value: value == "eu")
     stack: str | None = text(
-        None, r"[a-zA-Z][a-zA-Z0-9-]{0,127}", "the name of an existing stack of CloudFormation"
+        None, r"[a-zA-Z][a-zA-Z0-9-]{0,127}", "the name of an existing CloudFormation stack"
     )
     tags: Mapping[str, str] | None = key(
-        None, 'a table of texts, such as team = "fruits"', _are_texts
+        None, 'a table of strings, such as team = "fruits"', _are_texts
     )
     storage: Storage = field(default_factory=Storage)
     files: Files = field(default_factory=Files)
@@ -382,7 +382,7 @@ class ClusterConfig:
 
     @property
     def has_alarms(self) -> bool:
-        """Whether somebody receives alarms."""
+        """Whether alarms have a recipient."""
         return bool(self.alarms.address or self.alarms.topic)
 
     @property

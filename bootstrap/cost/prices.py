@@ -160,6 +160,6 @@ def _serverless_price(
     core, gb = prices.price("serverless", "vcpu_hour"), prices.price("serverless", "gb_hour")
     value = cores * core + memory * gb
     formula = f"{cores} vCPU * {core:g} + {memory} GB * {gb:g}"
-    quantity = f"per hour: a driver and {executors} executors, without refits"
+    quantity = f"per hour: a driver and {executors} {'executor' if executors == 1 else 'executors'}, without refits"
     steps.append(Step(quantity, formula, f"{value:,.4f} {prices.currency}"))
     return value

@@ -117,7 +117,7 @@ def _topic_problem(topic: str, read: ReadApi) -> str | None:
     if str(found["Attributes"].get("KmsMasterKeyId", "")).endswith("alias/aws/sns"):
         return (
             "which is encrypted with alias/aws/sns: CloudWatch and EventBridge cannot use this key, and its policy "
-            "cannot be changed; encrypt the topic with a key of your own"
+            "cannot be changed; encrypt the topic with a customer managed key"
         )
     return None
 
@@ -153,11 +153,11 @@ def check_disk_key(names: Names, read: ReadApi) -> str | None:
         return None
     found: Any = read("ec2", "get_ebs_default_kms_key_id", {})
     key, configured = found["KmsKeyId"], names.config.encryption.disk_key
-    # With the key of AWS, EC2 needs no permission of the role. The key of another alias is unknown.
+    # The AWS managed key requires no permission of the role. The key of another alias is unknown.
     if key.endswith("alias/aws/ebs") or key == configured or (configured and "alias/" in key):
         return None
     return (
-        f"EBS encrypts new volumes with {key} by default: if the key is not managed by AWS, no node starts unless "
+        f"EBS encrypts new volumes with {key} by default: if it is not an AWS managed key, no node starts unless "
         "encryption.disk_key names it"
     )
 
@@ -165,7 +165,7 @@ def check_disk_key(names: Names, read: ReadApi) -> str | None:
 def check_residency(names: Names, read: ReadApi) -> list[str]:
     """Return why data would leave the residency of the configuration; sends only read-only requests.
 
-    What cannot be read is a problem too: the residency would be a mere assumption.
+    A bucket that cannot be read is a problem too, because its residency is unknown.
     """
     if names.config.residency is None:
         return []

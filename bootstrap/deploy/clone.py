@@ -112,7 +112,7 @@ def limit_clone(names: Names, cluster_id: str, account: Account) -> None:
         account.send(request.service, request.operation, request.parameters)
     except CloudError as error:
         raise CloudError(
-            f"{cluster_id} is started, but has no limit of {names.config.limits.hours} hours: {error}; "
+            f"{cluster_id} is started, but limits.hours does not terminate it: {error}; "
             "`pomona cloud down` terminates it"
         ) from error
 

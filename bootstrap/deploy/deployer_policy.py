@@ -61,7 +61,7 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
         yield SentRequest("s3", "head_bucket", {"Bucket": bucket})
         if names.config.residency:
             yield SentRequest("s3", "get_bucket_replication", {"Bucket": bucket})
-    # `down` deletes these, whatever the configuration was before; the name of that of a clone ends with its ID.
+    # `down` deletes these even if the configuration has changed; the name for a clone ends with the ID of the cluster.
     for suffix in ("end", "end-j-*", "refit"):
         for operation in ("get_schedule", "delete_schedule"):
             yield SentRequest("scheduler", operation, {"Name": names.prefixed(suffix)})

@@ -118,7 +118,8 @@ def _existing_stack(names: Names, read: ReadApi) -> Parameters:
     stack = find_stack(read, names.config.stack)
     if stack is None:
         raise CloudError(
-            f"stack is {names.config.stack!r}, and there is no such stack in {names.config.region}: correct the name, "
+            f"{names.config.lines('stack')}: stack is {names.config.stack!r}, and there is no such stack in "
+            f"{names.config.region}: correct the name, "
             "deploy the template of `pomona cloud template`, or remove the key"
         )
     return stack
@@ -146,30 +147,32 @@ def check_existing_stack(names: Names, read: ReadApi) -> list[str]:
     if names.config.stack is None:
         return []
     stack = _existing_stack(names, read)
-    name, status = names.config.stack, str(stack["StackStatus"])
+    status = str(stack["StackStatus"])
+    setting = f"{names.config.lines('stack')}: stack {names.config.stack}"
     if status not in UPDATABLE:
-        return [f"stack {name} is {status}: wait until it is complete, or have it repaired"]
+        return [
+            f"{setting} is {status}: wait until the operation completes, or ask the owner of the stack to repair it"
+        ]
     deployed = stack_parameters(stack)
     wanted = template_parameters("long-lived", names)
     problems = [
-        f"stack {name} has {key} {deployed.get(key)!r}, and the configuration leads to {value!r}: "
-        "correct the configuration, or have the stack updated"
+        f"{setting} has {deployed.get(key)!r} as {key}, but the configuration requires {value!r}: correct the "
+        "configuration, or update the stack"
         for key, value in wanted.items()
         if value is not None and key not in _INDEPENDENT and deployed.get(key, "") != value
     ]
     if names.config.mode == "serverless" and not deployed.get("ApplicationId"):
-        problems.append(f"stack {name} has no ApplicationId: have it updated with that parameter")
+        problems.append(f"{setting} has no ApplicationId: update the stack with this parameter")
     if names.config.schedule and any(deployed.get(key) for key in REFIT_INPUT):
         problems.append(
-            f"stack {name} has a schedule of its own, whose input `up` cannot update: have RefitInput emptied, so that "
-            '`up` creates the schedule, or set [refit] schedule = "never"'
+            f"{setting} creates a schedule, whose input `up` cannot update: update the stack with an empty "
+            'RefitInput, so that `up` creates the schedule, or set [refit] schedule = "never"'
         )
     off = ("", "0")
-    for key, setting in _OPTIONS.items():  # on in the configuration, off in the stack
+    for key, option in _OPTIONS.items():  # on in the configuration, off in the stack
         if wanted[key] not in off and deployed.get(key, "") in off:
             problems.append(
-                f"stack {name} lacks {key}, and with it permissions that {setting} needs: have it updated, or remove "
-                "the setting"
+                f"{setting} has no {key}, and so lacks permissions for {option}: update the stack, or remove {option}"
             )
     return problems
 
@@ -182,7 +185,7 @@ def template_changes(names: Names) -> list[StackChanges]:
 
 def _existing_stacks(names: Names) -> list[StackChanges]:
     """Return the existing stack that the configuration names, without changes."""
-    note = "existing, is only read"
+    note = "existing, not changed"
     return [StackChanges(names.config.stack, True, [], note)] if names.config.stack else []
 
 
@@ -192,7 +195,7 @@ def stack_resources(names: Names) -> list[Resource]:
 
 
 def _planned_specs(names: Names) -> list[StackSpec]:
-    """Return the stacks before anything exists."""
+    """Return the stacks of an empty account."""
     text = _LATER_INPUT if names.config.schedule else ""
     later = later_parameters(names, text, {})
     return [_spec(names, template, later) for template in stack_templates(names)]
@@ -215,8 +218,8 @@ def preview(names: Names, locations: UploadLocations, account: Account) -> list[
             changes = StackChanges(
                 spec.name, exists, _additions(spec), f"resources of the template: {error}"
             )
-        if not changes.exists and not changes.changes:  # its creation failed before
-            note = "its creation failed before: `up` deletes it first"
+        if not changes.exists and not changes.changes:  # a previous creation failed
+            note = "a previous creation failed: `up` deletes the stack first"
             changes = StackChanges(spec.name, False, _additions(spec), note)
         elif note := (
             _application_obstacle(account, changes.changes)
@@ -228,7 +231,7 @@ def preview(names: Names, locations: UploadLocations, account: Account) -> list[
 
 
 def deploy_stacks(names: Names, account: Account, report: Report) -> list[StackChanges]:
-    """Create or update the stacks, and store their outputs; the input of the schedule stays as it is."""
+    """Create or update the stacks, and store their outputs; the input of the schedule is not changed."""
     result = _existing_stacks(names)
     load_outputs(names, account)
     for template in stack_templates(names):
@@ -268,7 +271,7 @@ def later_parameters(names: Names, text: str, values: Mapping[str, str]) -> dict
     maximum = len(REFIT_INPUT) * _VALUE_LIMIT
     if len(text) > maximum:
         raise CloudError(
-            f"the input of the schedule has {len(text)} characters, and its parameters hold {maximum}: "
+            f"the input of the schedule has {len(text)} characters, and its parameters accept at most {maximum}: "
             "shorten names and folders, or list fewer instances.types"
         )
     parts = (text[start : start + _VALUE_LIMIT] for start in range(0, maximum, _VALUE_LIMIT))

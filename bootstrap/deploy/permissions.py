@@ -205,7 +205,7 @@ def _bounded(names: Names, _parameters: Parameters) -> Parameters:
 
 
 def _all_of(*conditions: Condition) -> Condition:
-    """Return the condition that all of these hold."""
+    """Return the condition that requires all of these conditions."""
 
     def merge(names: Names, parameters: Parameters) -> Parameters:
         """Merge the tests of each operator."""

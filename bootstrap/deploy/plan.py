@@ -1,4 +1,4 @@
-"""Plan and apply the requests of `pomona cloud up` beside its stacks, in order."""
+"""Plan and send the requests of `pomona cloud up` for resources that are not in a stack, in order."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
             _check_quotas(names, standard, read, findings)
     except CloudError as error:
         findings.notes.append(
-            f"{', '.join(types)}: zone and vCPU quotas could not be checked: {error}"
+            f"{', '.join(types)}: Availability Zones and vCPU quotas are not checked: {error}"
         )
     return findings
 
@@ -117,7 +117,7 @@ def _check_serverless_quota(names: Names, read: ReadApi, findings: Findings) -> 
     elif limit > quota:
         findings.notes.append(
             f"[limits] allow {limit} vCPUs, and {quota_text}: jobs that need more fail or wait; "
-            "request an increase in Service Quotas, or set fewer limits.nodes"
+            "request an increase in Service Quotas, or reduce limits.nodes"
         )
 
 
@@ -166,15 +166,17 @@ def _check_offerings(names: Names, zones: list[str], read: ReadApi, findings: Fi
                 f"{setting} {one}, which is not offered in {names.config.region}: set another type"
             )
         elif missing == zones:
-            listed = f"these zones: {', '.join(zones)}"
-            where = f"{zones[0]}, the zone of the subnet" if len(zones) == 1 else listed
+            listed = f"these Availability Zones: {', '.join(zones)}"
+            where = (
+                f"{zones[0]}, the Availability Zone of the subnet" if len(zones) == 1 else listed
+            )
             findings.problems.append(
                 f"{setting} {one}, which is not offered in {where}: "
                 f"set another type, or a [network] subnet in {' or '.join(offering)}"
             )
         elif missing:
             findings.notes.append(
-                f"{one} is not offered in {' and '.join(missing)}: there EMR starts only the other types"
+                f"{one} is not offered in {' and '.join(missing)}: EMR starts only the other types there"
             )
     for zone in zones:
         if not any((one, zone) in offered for one in types) and not findings.problems:
@@ -214,7 +216,7 @@ def _check_quotas(names: Names, types: list[str], read: ReadApi, findings: Findi
         if needed > quota:
             findings.problems.append(
                 f"{initial[market]} {label} nodes of {instance_type} have {needed} vCPUs, and {quota_text}: "
-                "request an increase in Service Quotas, or set fewer [instances] or a smaller type"
+                "request an increase in Service Quotas, or reduce the counts in [instances], or set a smaller type"
             )
         elif limit > quota:
             findings.notes.append(

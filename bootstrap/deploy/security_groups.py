@@ -40,8 +40,8 @@ def group_obstacle(names: Names, read: ReadApi, changes: Sequence[ResourceChange
     if removes_groups(changes):
         for cluster in own_clusters(names, read, USING):
             return (
-                f"cluster {cluster['Id']} is {cluster['Status']['State']} and uses security groups that are removed: "
-                "run `pomona cloud down`, and `up` when it has terminated"
+                f"cluster {cluster['Id']} is {cluster['Status']['State']} and uses security groups that would be "
+                "removed: run `pomona cloud down`, and `up` when it has terminated"
             )
     return ""
 

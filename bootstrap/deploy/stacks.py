@@ -34,7 +34,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StackSpec:
-    """A stack as it should be.
+    """The desired state of a stack.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class StackSpec:
     parameters : dict of str
     tags : dict of str
     resources : list of Resource
-        Those whose condition holds.
+        Those whose condition is true.
     purposes : dict of str
         Purpose of each resource of the template, by logical ID.
     """
@@ -183,7 +183,9 @@ def deploy_stack(
             stack = _wait(account, stack_id, report, seen)
     status = stack["StackStatus"] if stack else None
     if status in _FAILED_CREATION:
-        report(f"stack {spec.name}: its creation failed before ({status}); it is deleted first")
+        report(
+            f"stack {spec.name}: a previous creation failed ({status}); deleting the stack first"
+        )
         delete_stack(spec.name, account, report)
         status = None
     elif stack and status not in (*UPDATABLE, "DELETE_COMPLETE"):
@@ -210,7 +212,7 @@ def deploy_stack(
         failure = _failure(account, described["StackId"], seen)
         if retry and _QUEUE_DELETED in failure:
             report(
-                f"stack {spec.name}: SQS admits the name of a deleted queue after 60 s; repeating"
+                f"stack {spec.name}: SQS accepts the name of a deleted queue only after 60 s; retrying"
             )
             time.sleep(QUEUE_DELAY)
             return deploy_stack(spec, account, report, obstacle, retry=False)
@@ -224,7 +226,7 @@ def deploy_stack(
 def change_parameters(
     name: str, changed: Mapping[str, str], account: Account, report: Report
 ) -> None:
-    """Update a stack with other values of some parameters; template and other parameters stay."""
+    """Update a stack with other values of some parameters; the template and the other parameters are kept."""
     stack = find_stack(account.read, name) or {}
     kept = stack_parameters(stack).keys() - changed.keys()
     parameters = [{"ParameterKey": key, "UsePreviousValue": True} for key in sorted(kept)]
@@ -270,7 +272,7 @@ def delete_stack(name: str, account: Account, report: Report) -> None:
 def _fixed_name(spec: StackSpec, changes: list[ResourceChange]) -> str:
     """Return why a resource cannot be replaced; empty if all can.
 
-    CloudFormation creates the new one before it deletes the old one, and both would have the name.
+    CloudFormation creates the new resource before it deletes the old one, and a name can exist only once.
     """
     name_properties = {one.name: one.name_property for one in spec.resources}
     for change in changes:
@@ -278,7 +280,7 @@ def _fixed_name(spec: StackSpec, changes: list[ResourceChange]) -> str:
         if change.action == "replace" and name_property and name_property not in change.properties:
             changed = ", ".join(change.properties)
             return (
-                f"{change.name} cannot be replaced, because its name is fixed (changed: {changed}): "
+                f"{change.name} cannot be replaced, because it has a custom name (changed: {changed}): "
                 "run `pomona cloud down --all`, which keeps the data, and then `up`"
             )
     return ""

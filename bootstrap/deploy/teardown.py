@@ -226,7 +226,7 @@ def _wait_until_idle(account: Account, application_id: str) -> None:
     def running() -> str | None:
         """Return how many jobs have not finished."""
         jobs = active_jobs(account.read, application_id)
-        return f"application {application_id}: {len(jobs)} jobs have not finished" if jobs else None
+        return f"application {application_id}: unfinished jobs: {len(jobs)}" if jobs else None
 
     _wait_while(running, "down")
 

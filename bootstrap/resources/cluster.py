@@ -91,7 +91,7 @@ def request_hash(request: Parameters) -> str:
 
 
 def metadata_hop_limit(config: ClusterConfig) -> int:
-    """Return how many hops a token of the instance metadata service may travel: one more into a container."""
+    """Return the hop limit of the instance metadata service: a container needs one more hop."""
     return 2 if "JupyterHub" in _APPLICATIONS[config.release] else 1
 
 

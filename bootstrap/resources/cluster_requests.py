@@ -90,7 +90,7 @@ def hour_limit(names: Names, clone: str | None = None) -> Request:
             "DeadLetterConfig": {"Arn": names.failed_refits_arn},
         },
     }
-    purpose = f"terminates the cluster after {names.config.limits.hours} hours"
+    purpose = f"terminates the cluster after limits.hours ({names.config.limits.hours})"
     return schedule_request(parameters, purpose, desired={"Target": target})
 
 

@@ -208,14 +208,14 @@ def locate_statement(names: Names) -> Statement:
 def prefix_condition(*prefixes: str) -> Parameters:
     """Return the condition that restricts a listing to these prefixes.
 
-    S3 also checks it for the key of an absent object, and answers 403 instead of 404 if it does not match.
+    S3 also checks it for the key of an absent object, and returns 403 instead of 404 if it does not match.
     """
     patterns = [pattern for prefix in prefixes for pattern in (prefix.rstrip("/"), f"{prefix}*")]
     return {"StringLike": {"s3:prefix": patterns}}
 
 
 def dns_suffix(names: Names) -> str:
-    """Return the end of the host names of AWS, `AWS::URLSuffix` in templates."""
+    """Return the DNS suffix of the partition, `AWS::URLSuffix` in templates."""
     return _dns_suffix(names.partition)
 
 
@@ -238,5 +238,5 @@ def emr_service(names: Names) -> str:
 
 
 def _principal_suffix(names: Names) -> str:
-    """Return the end of these principals: outside of China it is the same, also if host names end in another way."""
+    """Return the suffix of these principals, which differs from `amazonaws.com` only in China."""
     return "amazonaws.com.cn" if names.partition == "aws-cn" else "amazonaws.com"

@@ -68,7 +68,7 @@ def find_subnets(names: Names, read: ReadApi) -> list[Parameters]:
 
 
 def isolated_subnets(subnets: list[Parameters], read: ReadApi) -> list[str]:
-    """Return the IDs of those of the subnets of a VPC that have only local routes, also none to a gateway endpoint."""
+    """Return the IDs of the subnets whose route table has only local routes, and no route to a gateway endpoint."""
     query = _route_query(str(subnets[0]["VpcId"]))
     tables = (read("ec2", "describe_route_tables", query) or {})["RouteTables"]
     return [
@@ -153,14 +153,14 @@ def _route_query(vpc: str) -> Parameters:
 def _decisive_tables(
     tables: list[Parameters], subnets: list[Parameters]
 ) -> Iterator[tuple[str, Parameters]]:
-    """Yield the ID of each subnet with its route table, or else the main one of the VPC."""
+    """Yield the ID of each subnet with its route table, or else the main route table of the VPC."""
     for subnet in (str(one["SubnetId"]) for one in subnets):
         for table in _route_tables(tables, subnet)[:1]:
             yield subnet, table
 
 
 def _route_tables(tables: list[Parameters], subnet: str) -> list[Parameters]:
-    """Return the tables that apply to a subnet, the decisive one first."""
+    """Return the explicitly associated route table of a subnet, if it has one, then the main route table."""
 
     def associations(table: Parameters) -> list[Parameters]:
         return list(table.get("Associations", ()))

@@ -79,7 +79,7 @@ def _target(names: Names, locations: UploadLocations) -> tuple[str, Parameters]:
     if hours := config.limits.hours:
         steps = [with_time_limit(step, hours) for step in steps]
     request = run_job_flow(names, locations) | {"Steps": steps}
-    # An application that hangs would keep the cluster from being idle.
+    # An application that hangs would prevent auto-termination.
     del request["AutoTerminationPolicy"]
     request["Instances"] = request["Instances"] | {"KeepJobFlowAliveWhenNoSteps": False}
     return "emr:runJobFlow", request

@@ -9,8 +9,8 @@ from bootstrap.config.names import Names
 from bootstrap.resources.steps import ingest_arguments, serverless_driver
 from bootstrap.resources.uploads import UploadLocations
 
-#: Minutes after which a refit is cancelled without `limits.hours`, the default of EMR Serverless: one that hangs would
-#: take the capacity from those after it.
+#: Minutes after which a refit is canceled without `limits.hours`, the default of EMR Serverless: a refit that hangs
+#: would block later refits.
 REFIT_TIMEOUT = 720
 _LIVE_JOB_STATES = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
 

@@ -25,9 +25,9 @@ _SSH_SOURCES = 5
 
 
 def read_template(name: str, region: str | None = None) -> str:
-    """Return the text of a template of `TEMPLATES`, with a region without the types that CloudFormation lacks there.
+    """Return the text of a template of `TEMPLATES`; with a region, without resource types that it does not support.
 
-    It may reject a template with an unknown type, even if the condition of the resource does not hold.
+    CloudFormation may reject a template with an unknown type even if the condition of the resource is false.
     """
     folder = Path(bootstrap.__file__).parent / "templates"
     text = (folder / f"{name}.yaml").read_text(encoding="utf-8")

@@ -146,7 +146,7 @@ def _arguments(
 def serverless_driver(names: Names, locations: UploadLocations, arguments: list[str]) -> Parameters:
     """Return the job driver of EMR Serverless; the environment is passed as an archive."""
     python = "./environment/bin/python"
-    # Stream and refit leave each other the capacity for a driver of 2 vCPU and one executor of 4.
+    # Stream and refit each leave capacity for a driver of 2 vCPU and one executor of 4.
     max_executors = names.config.limits.nodes - names.config.reserved_nodes
     jars = [f"{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {

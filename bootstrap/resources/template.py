@@ -45,7 +45,7 @@ class Resource:
         return match[1] if match else ""
 
     def physical_name(self, parameters: Mapping[str, str]) -> str:
-        """Return the name that the properties give the resource, or an empty string."""
+        """Return the custom name of the resource, or an empty string."""
         match = re.search(
             r'^      (?:\w+Name|Name): !(?:Sub|Ref) "?([^"\n]+)"?$', self.properties, re.M
         )
@@ -55,7 +55,7 @@ class Resource:
 
 
 def template_resources(template: str, parameters: Mapping[str, str]) -> list[Resource]:
-    """Return the resources whose condition holds.
+    """Return the resources whose condition is true.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def template_resources(template: str, parameters: Mapping[str, str]) -> list[Res
     return [
         Resource(name, _field(text, "Type") or "", purposes.get(name, ""), text)
         for name, text in _blocks(_section(template, "Resources"))
-        if _holds(("Condition", _field(text, "Condition")), conditions, values)
+        if _is_true(("Condition", _field(text, "Condition")), conditions, values)
     ]
 
 
@@ -185,8 +185,8 @@ def _unquoted(text: str) -> Any:
     return json.loads(text) if text.startswith('"') else text
 
 
-def _holds(expression: Any, conditions: Mapping[str, Any], values: Mapping[str, str]) -> bool:
-    """Return whether a condition holds."""
+def _is_true(expression: Any, conditions: Mapping[str, Any], values: Mapping[str, str]) -> bool:
+    """Return the value of a condition."""
 
     def resolve(value: Any) -> Any:
         """Return the value of an expression or of an argument."""

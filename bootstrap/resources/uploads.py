@@ -30,7 +30,7 @@ class Uploads:
     code : dict of LocalFile
         By name: `bootstrap_emr.sh`, `submit.py`, `fenced-log-store.jar`.
     model : dict of LocalFile
-        By ``<model id>/<file>``; empty before the export.
+        By ``<model ID>/<file>``; empty before the export.
     notebooks : dict of LocalFile
         By relative path.
     """
@@ -122,7 +122,7 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
     ids = sorted({name.partition("/")[0] for name in uploads.model})
 
     def find_models(read: ReadApi) -> list[str]:
-        """Return the ids of the complete models in the lake."""
+        """Return the IDs of the complete models in the lake."""
         query = {"Bucket": names.data_bucket, "Prefix": prefix}
         response = read("s3", "list_objects_v2", query, ("NoSuchBucket",)) or {}
         keys = [item["Key"] for item in response.get("Contents") or ()]
@@ -176,7 +176,7 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
 
 
 def _without_revision(model_ids: list[str]) -> list[str]:
-    """Remove the decoder revision from model ids, such as ``d3`` in ``mobilenetv2-224-…-gap-d3-float32``."""
+    """Remove the decoder revision from model IDs, such as ``d3`` in ``mobilenetv2-224-…-gap-d3-float32``."""
     return [re.sub(r"-d\d+(?=-\w+$)", "", model_id) for model_id in model_ids]
 
 

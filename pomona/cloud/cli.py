@@ -39,7 +39,7 @@ _OFFLINE = (example, template, prices)
 
 
 def _use_profile(profile: str | None) -> str | None:
-    """Let boto3 and the AWS CLI use a profile, as their own option `--profile` does: in place of keys in variables."""
+    """Let boto3 and the AWS CLI use a profile, as `aws --profile` does: keys in environment variables are ignored."""
     if profile:
         os.environ["AWS_PROFILE"] = profile
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
@@ -49,9 +49,7 @@ def _use_profile(profile: str | None) -> str | None:
 
 _Profile = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME", help="AWS profile, in place of AWS_PROFILE.", callback=_use_profile
-    ),
+    typer.Option(metavar="NAME", help="AWS profile; overrides AWS_PROFILE.", callback=_use_profile),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pomona.options import Cluster, ConfigFile, DryRun, Json, Yes
+from streaming.counts import format_count
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def clone(
 ) -> None:
     """Create a cluster like CLUSTER with other settings.
 
-    The differences between the two clusters are shown. Before the nodes are started, which are billed, it asks for
-    confirmation.
+    The differences between the two clusters are shown. Before it starts nodes, which are billed, the command asks
+    for confirmation.
 
     Example: pomona cloud clone fruits --set instances.core=4 --set instances.type=m5.2xlarge
     """
@@ -77,7 +78,7 @@ def run_clone(
     file : str
         The configuration, which names the account and the region of the cluster.
     cluster : str
-        Name or id.
+        Name or ID.
     overrides : dict of str
         Keys of `cluster.toml` and their new values.
     command : str
@@ -133,7 +134,7 @@ def run_clone(
     if new_id:
         console.print(f"cluster: {new_id}")
         if config.limits.hours:
-            console.print(f"it is terminated after {config.limits.hours} hours")
+            console.print(f"it is terminated after {format_count(config.limits.hours, 'hour')}")
         console.print(
             f"{old_id} keeps running; `pomona cloud up` adds ingestion and the schedule to {new_id}"
         )

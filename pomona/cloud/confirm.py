@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def confirm_start(console: Console, command: str, starts: Sequence[str], account: str) -> bool:
-    """Ask whether to start what is billed.
+    """Ask whether to start the billed nodes or jobs.
 
     Parameters
     ----------
@@ -39,4 +39,4 @@ def confirm_start(console: Console, command: str, starts: Sequence[str], account
         )
     for start in starts:
         console.print(f"to start: {start}")
-    return typer.confirm(f"Start what is billed in account {account}?", default=False)
+    return typer.confirm(f"Start these billed resources in account {account}?", default=False)

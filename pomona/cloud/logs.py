@@ -25,12 +25,12 @@ POLL_INTERVAL = 15.0
 
 def logs(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="ingest, refit, or the id of a step or job.")
+        str, typer.Argument(metavar="NAME", help="ingest, refit, or the ID of a step or job.")
     ] = "ingest",
     file: ConfigFile = "cluster.toml",
     cluster: Annotated[
         str | None,
-        typer.Option(help="Name or id of a cluster or application (default: the newest)."),
+        typer.Option(help="Name or ID of a cluster or application (default: the newest)."),
     ] = None,
     part: Annotated[str, typer.Option(help="step, driver or all.")] = "all",
     lines: Annotated[int, typer.Option(help="Last lines of each file; 0: all.")] = 100,

@@ -11,8 +11,8 @@ from streaming.errors import AccountError
 def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
     """Show what `up` would change and send.
 
-    The changes are those of a CloudFormation change set, which is deleted again; nothing else is created or changed.
-    Without credentials, all resources of the templates are listed. With credentials, it ends with an error if the
+    The command creates a CloudFormation change set, prints its changes, and deletes it; it changes nothing else.
+    Without credentials, all resources of the templates are listed. With credentials, the command fails if the
     cluster could not start.
 
     Example: pomona cloud plan -f cluster.toml
@@ -100,6 +100,6 @@ def _missing_file_note(file: str) -> str:
     if Path(file).exists():
         return (
             "contains another version of Pomona or of its packages, or is for another architecture: "
-            "`up` rebuilds it first, or says how"
+            "`up` rebuilds it first, or prints how to"
         )
     return "`up` builds it first"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pomona.options import ConfigFile
+from streaming.counts import format_count
 from streaming.errors import AccountError, UsageError
 
 
@@ -87,6 +88,7 @@ def _check_caller(file: str) -> None:
         console.print(f"missing: {line}")
     if missing:
         raise AccountError(
-            f"{len(missing)} permissions are missing: `pomona cloud policy -f {file}` prints the policy that has them"
+            f"missing: {format_count(len(missing), 'permission')}; `pomona cloud policy -f {file}` prints a "
+            "policy that has them"
         )
     console.print("the policies of the caller allow all requests")

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from streaming.counts import format_count
+
 if TYPE_CHECKING:
     from bootstrap.deploy.plan import PlannedRequest
     from bootstrap.deploy.stacks import StackChanges
@@ -40,7 +42,7 @@ def _stack_summary(stack: StackChanges) -> str:
     if stack.note:
         return stack.note
     if not stack.exists:
-        return f"new, {len(stack.changes)} resources"
+        return f"new, {format_count(len(stack.changes), 'resource')}"
     return f"{len(stack.changes)} to change" if stack.changes else "unchanged"
 
 
@@ -124,7 +126,7 @@ def summary_line(
         f"{counts[action]} {labels[done]}" for action, labels in _LABELS.items() if counts[action]
     ]
     target = f"account {account}" if account else "an empty account"
-    return f"{len(planned)} requests in {target}, {region}: {', '.join(parts)}"
+    return f"{format_count(len(planned), 'request')} in {target}, {region}: {', '.join(parts)}"
 
 
 def remedy(name: str) -> str:

@@ -33,7 +33,7 @@ def resize(
     """Change the number or type of the nodes of CLUSTER.
 
     The number is changed in place, the type by cloning the cluster. With a workload, estimates before and after the
-    change are shown. Before nodes are started, which are billed, it asks for confirmation.
+    change are shown. Before it starts nodes, which are billed, the command asks for confirmation.
 
     Example: pomona cloud resize fruits --core 4 --images 10e6 --a-day 1e6
     """

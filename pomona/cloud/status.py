@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pomona.options import ConfigFile, Json
+from streaming.counts import format_count
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
@@ -36,7 +37,8 @@ def status(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
     schedule = state["schedule"]
     text = f"{schedule['expression']}, {schedule['state']}" if schedule else "none"
     if schedule and schedule["failed_starts"]:
-        text += f"; {schedule['failed_starts']} starts failed: the queue {schedule['queue']} has AWS's reasons"
+        failed = format_count(schedule["failed_starts"], "failed start")
+        text += f"; {failed}: the queue {schedule['queue']} has AWS's reasons"
     console.print_field("schedule    ", text)
 
 

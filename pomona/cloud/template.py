@@ -54,8 +54,8 @@ def template(
             text = fill_defaults(text, template_parameters(name, names))
     defaults = f"defaults of {source}" if source else "no cluster.toml"
     required = ", ".join(required_parameters(text)) or "none"
-    console.print(f"# Parameters: {defaults}; to be given: {required}")
+    console.print(f"# Parameters: {defaults}; without default: {required}")
     if tags:
-        console.print(f"# Tags of the stack, which CloudFormation gives to its resources: {tags}")
+        console.print(f"# Stack tags, which CloudFormation propagates to the resources: {tags}")
     for line in text.splitlines():
         console.print(line)

@@ -27,7 +27,7 @@ SSH, SESSION_MANAGER = "ssh", "session-manager"
 def tunnel(
     cluster: Annotated[
         str | None,
-        typer.Argument(metavar="CLUSTER", help="Name or id (default: the configuration's)."),
+        typer.Argument(metavar="CLUSTER", help="Name or ID (default: the configuration's)."),
     ] = None,
     file: ConfigFile = "cluster.toml",
     via: Annotated[str, typer.Option(help="ssh or session-manager.")] = SSH,

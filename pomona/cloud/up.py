@@ -1,4 +1,4 @@
-"""`pomona cloud up`: create what the configuration describes and does not exist yet."""
+"""`pomona cloud up`: create the resources of the configuration that do not exist yet."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def up(
 
     The CloudFormation stacks are created or updated, files are uploaded, and the cluster or the job is started. Rerun
     the command to resume after an interruption.
-    Before nodes or jobs are started, which are billed, it asks for confirmation. It waits until the cluster is usable
-    or the job runs, or reports AWS's reason for a failure.
+    Before it starts nodes or jobs, which are billed, the command asks for confirmation. It waits until the cluster is
+    usable or the job runs, or reports AWS's reason for a failure.
 
     Example: pomona cloud up -f cluster.toml
     """

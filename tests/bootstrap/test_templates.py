@@ -343,7 +343,7 @@ PLANTED = {
         "two buckets are named fruits-data-123456789012",
     ),
     "one hop for JupyterHub": ("stream", "!If [HasJupyterHub, 2, 1]", "1", "2 hops are needed"),
-    "too many hops": ("stream", "!If [HasJupyterHub, 2, 1]", "65", "allowed are 1 to 64"),
+    "too many hops": ("stream", "!If [HasJupyterHub, 2, 1]", "65", "it must be 1 to 64"),
     "version 1 of the metadata service": (
         "stream",
         "MinimumInstanceMetadataServiceVersion: 2",
@@ -354,7 +354,7 @@ PLANTED = {
         "private",
         "          FromPort: 9443\n          ToPort: 9443",
         "          FromPort: 8443\n          ToPort: 8443",
-        "does not admit the primary node on port 9443",
+        "has no inbound rule for the primary node on port 9443",
     ),
     "public policies": (
         "stream",
@@ -447,7 +447,7 @@ PLANTED = {
         "stream",
         "        DeadLetterConfig: {Arn: !GetAtt RefitFailures.Arn}\n",
         "",
-        "drops calls that fail",
+        "drops failed invocations",
     ),
     "unencrypted queue": (
         "stream",

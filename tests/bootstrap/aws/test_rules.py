@@ -208,11 +208,11 @@ INVALID = [
         SentRequest(
             "emr", "run_job_flow", {"Instances": {"EmrManagedMasterSecurityGroup": "sg-1"}}
         ),
-        "only one of the two managed",
+        "only one of the two EMR-managed",
     ),
     (
         SentRequest("emr", "run_job_flow", {"Instances": {"ServiceAccessSecurityGroup": "sg-1"}}),
-        "without the managed security groups",
+        "without the EMR-managed security groups",
     ),
     (
         limits(MaximumCoreCapacityUnits=4, MaximumOnDemandCapacityUnits=2),
@@ -393,7 +393,7 @@ COMBINED = [
         cluster(Applications=HUB, SecurityConfiguration="imdsv2"),
         "JupyterHub with the security configuration imdsv2",
     ),
-    ([], private("emr-7.13.0"), "sg-service does not admit the primary node on port 9443"),
+    ([], private("emr-7.13.0"), "sg-service has no inbound rule for the primary node on port 9443"),
     ([ingress(9443, **NODES)], private("emr-spark-8.0.0"), "the primary node on port 443"),
     (
         [ingress(9443, UserIdGroupPairs=[{"GroupId": "sg-other"}])],
@@ -403,19 +403,19 @@ COMBINED = [
     (
         [ATTACHED, tag("subnet-1")],
         private("emr-7.13.0", ServiceRole="service"),
-        "the VPC of the private subnet has no such tag",
+        "the VPC of the private subnet lacks the tag for-use-with",
     ),
     (
         [ATTACHED, tag("vpc-1")],
         private("emr-7.13.0", ServiceRole="service"),
-        "the subnet subnet-1 has no such tag",
+        "the subnet subnet-1 lacks the tag for-use-with",
     ),
     (
         [ingress(9443, IpRanges=[{"CidrIp": "0.0.0.0/0"}])],
         private("emr-7.13.0"),
         "sg-service: ports 9443 to 9443 are open to all addresses",
     ),
-    ([ATTACHED], cluster(ServiceRole="service"), "the cluster has no such tag"),
+    ([ATTACHED], cluster(ServiceRole="service"), "the cluster lacks the tag for-use-with"),
     (
         [cluster(StepConcurrencyLevel=2)],
         SentRequest(

@@ -91,7 +91,7 @@ def test_example_has_comment_for_each_key() -> None:
         ("[instances]\ncore = true", "line 4: instances.core is True; it must be a whole number"),
         ("instances.core = 2.5", "line 3: instances.core is 2.5; it must be a whole number"),
         ("instances = { core = -1 }", "line 3: instances.core is -1; it must be a whole number"),
-        ('[instances]\ntype = "large"', "line 4: instances.type is 'large'; it must be an EC2 type"),
+        ('[instances]\ntype = "large"', "line 4: instances.type is 'large'; it must be an EC2 instance type"),
         ("instances = 3", "line 3: instances must be a table"),
         ('release = "emr-6.0.0"', "it must be one of emr-7.13.0, emr-spark-8.0.0"),
         ('mode = "fast"', "line 3: mode is 'fast'; it must be one of cluster, serverless"),
@@ -155,7 +155,7 @@ def test_example_has_comment_for_each_key() -> None:
         ),
         ('alarms.topic = "arn:aws:sns:us-east-1:123456789012:ops"', "it must be in the region eu-west-1, as"),
         ('[tags]\n"aws:team" = "a"', "line 3: tags has aws:team = 'a': AWS reserves keys that start with aws:"),
-        ('[tags]\nteam = 1', "line 3: tags is {'team': 1}; it must be a table of texts"),
+        ('[tags]\nteam = 1', "line 3: tags is {'team': 1}; it must be a table of strings"),
         ('[tags]\npomona = "a"', "line 4: tags has pomona = 'a': Pomona sets this tag itself"),
         ('[tags]\nteam = "a"\nTeam = "b"', "line 4: tags has team = 'a': IAM does not distinguish keys"),
         ('[tags]\nteam = "M\u00fcller"', "the value must have up to 256 of letters, digits, spaces and _.:/=+@-"),
@@ -163,8 +163,8 @@ def test_example_has_comment_for_each_key() -> None:
         (f'[tags]\nk = "{"v" * 257}"', "the value must have up to 256 of"),
         ("[tags]\n" + "".join(f't{n} = ""\n' for n in range(48)), "line 3: tags has 48 tags; AWS allows 47"),
         ('residency = "us"', "line 3: residency is 'us'; it must be eu"),
-        ("[instances]\ntypes = []", "line 4: instances.types is []; it must be a list of 1 to 30 different EC2 types"),
-        ('[instances]\ntypes = ["m5.large", "m5.large"]', "it must be a list of 1 to 30 different EC2 types"),
+        ("[instances]\ntypes = []", "line 4: instances.types is []; it must be a list of 1 to 30 different EC2"),
+        ('[instances]\ntypes = ["m5.large", "m5.large"]', "it must be a list of 1 to 30 different EC2 instance types"),
         ('[instances]\ntypes = ["large"]', "line 4: instances.types is ['large']; it must be a list"),
         ("[instances]\ntask = 1\ntask_on_demand = 2", "line 5: instances.task_on_demand is 2; it must be 0 to 1"),
         (
@@ -290,7 +290,7 @@ def test_residency_rejects_regions_outside_of_the_eu(region: str) -> None:
         parse_config(text.encode())
 
 
-def test_residency_admits_the_european_sovereign_cloud() -> None:
+def test_residency_allows_the_european_sovereign_cloud() -> None:
     text = 'name = "fruits"\nregion = "eusc-de-east-1"\nresidency = "eu"\n'
     assert parse_config(text.encode()).region == "eusc-de-east-1"
 
@@ -321,7 +321,7 @@ def test_region_of_no_partition_is_rejected() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(b'name = "fruits"\nregion = "xx-west-1"\n')
     assert str(caught.value) == (
-        "cluster.toml, line 2: region is 'xx-west-1', which is no region of AWS: correct it"
+        "cluster.toml, line 2: region is 'xx-west-1', which is not an AWS region: correct it"
     )
 
 

@@ -124,5 +124,7 @@ def test_input_of_the_schedule_is_split_into_parameters_or_rejected(tmp_path: Pa
     assert "".join(values) == text
     assert max(map(len, values)) == 4096
     assert values[-1]
-    with pytest.raises(CloudError, match=r"characters, and its parameters hold 12288: .* fewer"):
+    with pytest.raises(
+        CloudError, match=r"characters, and its parameters accept at most 12288: .* fewer"
+    ):
         parameters(30)

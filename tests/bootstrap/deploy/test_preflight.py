@@ -20,7 +20,7 @@ pytest_plugins = ["support.aws.fixtures"]
 pytestmark = pytest.mark.slow
 
 ON_DEMAND, SPOT, SERVERLESS = VCPU_QUOTAS
-INCREASE = "request an increase in Service Quotas, or set fewer [instances] or a smaller type"
+INCREASE = "request an increase in Service Quotas, or reduce the counts in [instances], or set a smaller type"
 UNSUPPORTED = (
     "which EMR does not support in eu-west-1 with emr-7.13.0: set a type that "
     "`aws emr list-supported-instance-types` lists"
@@ -52,8 +52,8 @@ def instances(instance_type: str, core: int = 2, task: int = 0) -> str:
         (
             instances("r8a.xlarge"),
             {},
-            "cluster.toml, line 3: instances.type is r8a.xlarge, which is not offered in eu-west-1a, the zone of the "
-            "subnet: set another type, or a [network] subnet in eu-west-1b or eu-west-1c",
+            "cluster.toml, line 3: instances.type is r8a.xlarge, which is not offered in eu-west-1a, the "
+            "Availability Zone of the subnet: set another type, or a [network] subnet in eu-west-1b or eu-west-1c",
         ),
         (
             "",
@@ -119,7 +119,7 @@ def test_types_of_fleets_are_checked_in_each_zone(
         (
             '"m5.xlarge", "r8a.xlarge"',
             [],
-            ["r8a.xlarge is not offered in eu-west-1a: there EMR starts only the other types"],
+            ["r8a.xlarge is not offered in eu-west-1a: EMR starts only the other types there"],
         ),
         (
             '"r8a.xlarge"',
@@ -127,7 +127,7 @@ def test_types_of_fleets_are_checked_in_each_zone(
                 "cluster.toml, line 4: network.subnets has a subnet in eu-west-1a, which offers none of r8a.xlarge: "
                 "remove it"
             ],
-            ["r8a.xlarge is not offered in eu-west-1a: there EMR starts only the other types"],
+            ["r8a.xlarge is not offered in eu-west-1a: EMR starts only the other types there"],
         ),
     ):
         findings = check_cluster(names(f"instances.types = [{types}]\n{two}"), read)
@@ -173,7 +173,9 @@ def test_what_cannot_be_checked_is_noted(
         findings = check_cluster(names(), Account(REGION).read)
         assert findings.problems == []
         (note,) = findings.notes
-        assert note.startswith(f"m5.xlarge: zone and vCPU quotas could not be checked: {denied}: ")
+        assert note.startswith(
+            f"m5.xlarge: Availability Zones and vCPU quotas are not checked: {denied}: "
+        )
 
 
 def test_instance_types_are_compared_with_those_of_ec2_if_emr_lists_none(
@@ -195,7 +197,7 @@ def test_instance_types_are_compared_with_those_of_ec2_if_emr_lists_none(
 
 DISK_KEY, OTHER_KEY = (f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{one * 36}" for one in "ab")
 NEEDS_KEY = (
-    f"EBS encrypts new volumes with {DISK_KEY} by default: if the key is not managed by AWS, no node starts unless "
+    f"EBS encrypts new volumes with {DISK_KEY} by default: if it is not an AWS managed key, no node starts unless "
     "encryption.disk_key names it"
 )
 
@@ -480,7 +482,7 @@ def test_topic_of_alarms_must_exist_and_not_have_the_key_of_sns(
             [
                 f"cluster.toml, line 3: alarms.topic is {TOPIC!r}, which is encrypted with alias/aws/sns: CloudWatch "
                 "and EventBridge cannot use this key, and its policy cannot be changed; encrypt the topic with a "
-                "key of your own"
+                "customer managed key"
             ],
         ),
     ):

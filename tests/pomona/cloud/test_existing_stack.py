@@ -68,7 +68,7 @@ def test_commands_use_the_stack_and_do_not_change_it(
     write_config(workspace, STACK + "limits.hours = 2\n")
     planned = pomona("cloud", "plan")
     assert (planned.status, planned.err) == (0, "")
-    assert "stack platform: existing, is only read" in planned.out
+    assert "stack platform: existing, not changed" in planned.out
     assert "+ scheduler CreateSchedule  schedule fruits-refit: starts refits" in planned.out
     done = pomona("cloud", "up", "--yes", "--json").json
     assert [one["action"] for one in done["requests"] if "schedule" in one["name"]] == ["send"] * 2
@@ -105,18 +105,18 @@ def test_commands_use_the_stack_and_do_not_change_it(
 @pytest.mark.parametrize(
     ("more", "changed", "problem"),
     [
-        ("", None, "stack is 'platform', and there is no such stack in eu-west-1: correct the name"),
+        ("", None, "line 4: stack is 'platform', and there is no such stack in eu-west-1: correct the name"),
         (
             'storage.lake = "tables/"\n',
             {},
-            "stack platform has LakeKey 'lake', and the configuration leads to 'tables': correct the configuration",
+            "cluster.toml, line 4: stack platform has 'lake' as LakeKey, but the configuration requires 'tables'",
         ),
-        ("", {"RefitInput": "{}"}, "stack platform has a schedule of its own, whose input `up` cannot update"),
-        ("limits.hours = 3\n", {}, "stack platform lacks LimitHours, and with it permissions that limits.hours needs"),
+        ("", {"RefitInput": "{}"}, "stack platform creates a schedule, whose input `up` cannot update"),
+        ("limits.hours = 3\n", {}, "stack platform has no LimitHours, and so lacks permissions for limits.hours"),
         (
             "",
             {"ScheduleExpression": ""},
-            "stack platform lacks ScheduleExpression, and with it permissions that refit.schedule needs",
+            "stack platform has no ScheduleExpression, and so lacks permissions for refit.schedule",
         ),
     ],
 )  # fmt: skip

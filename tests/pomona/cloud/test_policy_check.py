@@ -122,7 +122,7 @@ def test_missing_actions_are_listed(simulator: Simulator, pomona: Command) -> No
     assert lines[0] == "missing: elasticmapreduce:RunJobFlow on *"
     assert lines[1].startswith(f"missing: s3:PutObject on arn:aws:s3:::fruits-data-{ACCOUNT}/")
     assert done.err.startswith(
-        "pomona: 2 permissions are missing: `pomona cloud policy -f cluster.toml`"
+        "pomona: missing: 2 permissions; `pomona cloud policy -f cluster.toml`"
     )
 
 

@@ -20,13 +20,13 @@ def test_template_without_configuration_lists_required_parameters(
     for name, required in (("long-lived", "Name, DataBucket, LogBucket"), ("serverless", "Name")):
         done = pomona("cloud", "template", "--name", name)
         first, _, text = done.out.partition("\n")
-        assert first == f"# Parameters: no cluster.toml; to be given: {required}"
+        assert first == f"# Parameters: no cluster.toml; without default: {required}"
         assert text == read_template(name)
     (tmp_path / "cluster.toml").write_text(MINIMAL)
     assert (
         pomona("cloud", "template")
         .out.partition("\n")[0]
-        .endswith("defaults of cluster.toml; to be given: DataBucket, LogBucket")
+        .endswith("defaults of cluster.toml; without default: DataBucket, LogBucket")
     )
 
 
@@ -46,7 +46,7 @@ def test_template_defaults_are_settings_of_configuration(
     )
     printed = pomona("cloud", "template", "-f", str(tmp_path / "other.toml")).out
     assert printed.startswith(
-        f"# Parameters: defaults of {tmp_path}/other.toml; to be given: VpcId\n"
+        f"# Parameters: defaults of {tmp_path}/other.toml; without default: VpcId\n"
     )
     declared = parse_template(printed)["Parameters"]
     expected = {

@@ -91,7 +91,7 @@ def test_plan_without_credentials_assumes_an_empty_account(
     assert (done.status, done.err) == (0, "")
     assert "note: no credentials: planned for an empty account, 000000000000" in done.out
     assert re.search(
-        r"^    \+ add AWS::S3::Bucket  Logs: holds the EMR logs$", done.out, re.MULTILINE
+        r"^    \+ add AWS::S3::Bucket  Logs: stores the EMR logs$", done.out, re.MULTILINE
     )
     answer = pomona("cloud", "plan", "--json").json
     assert answer["account"] is None
@@ -131,7 +131,7 @@ def test_plan_without_permission_for_change_sets_lists_the_templates(
     done = pomona("cloud", "plan")
     assert (done.status, done.err) == (0, "")
     assert "stack fruits-long-lived: resources of the template: cloudformation create_" in done.out
-    assert "+ add AWS::S3::Bucket  Data: holds images, lake and uploads" in done.out
+    assert "+ add AWS::S3::Bucket  Data: stores images, lake and uploads" in done.out
 
 
 def test_up_deploys_the_stack_the_cluster_and_the_schedule(
@@ -313,13 +313,16 @@ def test_up_reports_the_first_failed_resource_and_the_next_up_replaces_the_stack
     assert "Role with name fruits-evaluator already exists. (ROLLBACK_COMPLETE)" in done.err
     assert stacks(account) == {"fruits-long-lived": "ROLLBACK_COMPLETE"}
     done = pomona("cloud", "plan")
-    assert "stack fruits-long-lived: its creation failed before: `up` deletes it first" in done.out
+    assert (
+        "stack fruits-long-lived: a previous creation failed: `up` deletes the stack first"
+        in done.out
+    )
     account.disable_iam()
     iam.delete_role(RoleName="fruits-evaluator")
     account.enforce_iam()
     done = pomona("cloud", "up", "--yes")
     assert (done.status, done.err) == (0, "")
-    assert "its creation failed before (ROLLBACK_COMPLETE); it is deleted first" in done.out
+    assert "a previous creation failed (ROLLBACK_COMPLETE); deleting the stack first" in done.out
     assert stacks(account) == {"fruits-long-lived": "UPDATE_COMPLETE"}
 
 
@@ -367,7 +370,10 @@ def test_up_waits_until_the_name_of_a_deleted_queue_is_free(
     monkeypatch.setattr(SQSBackend, "create_queue", create_queue)
     monkeypatch.setattr("bootstrap.deploy.stacks.QUEUE_DELAY", 0.0)
     done = pomona("cloud", "up", "--yes")
-    assert "stack fruits-long-lived: SQS admits the name of a deleted queue after 60 s" in done.out
+    assert (
+        "stack fruits-long-lived: SQS accepts the name of a deleted queue only after 60 s"
+        in done.out
+    )
     assert rejected == ["fruits-refit-failures"] * rejections
     if rejections == 1:
         assert (done.status, done.err) == (0, "")
@@ -436,7 +442,7 @@ def test_up_rejects_the_replacement_of_a_resource_with_a_fixed_name(
     assert pomona("cloud", "up", "--yes").status == 0
     deployed = account.contents()
     write_config(workspace, 'roles.path = "/teams/"\n')
-    reason = "ServiceRole cannot be replaced, because its name is fixed (changed: Path"
+    reason = "ServiceRole cannot be replaced, because it has a custom name (changed: Path"
     planned = pomona("cloud", "plan")
     assert (planned.status, planned.err) == (0, "")
     assert f"stack fruits-long-lived: {reason}" in planned.out
@@ -469,9 +475,7 @@ def test_up_in_another_mode_removes_the_groups_of_a_terminated_cluster(
         )
         account.enforce_iam()
     write_config(workspace, 'mode = "serverless"\n')
-    expected = (
-        r"stack fruits-long-lived: cluster j-\w+ is \w+ and uses security groups that are removed"
-    )
+    expected = r"stack fruits-long-lived: cluster j-\w+ is \w+ and uses security groups that would be removed"
     assert re.search(expected, pomona("cloud", "plan").out)
     failed = pomona("cloud", "up", "--yes")
     assert (failed.status, len(failed.err.splitlines())) == (1, 1)
