@@ -47,11 +47,13 @@ from batch_pca.report.data import write_report
 from batch_pca.stats.incremental import commits_to_read, compute_statistics
 from batch_pca.stats.unchanged import find_unchanged
 from streaming import __version__
+from streaming.arguments import check_argument, check_fields
 from streaming.delta.log import read_commits
 from streaming.delta.tables import create_table
 from streaming.delta.writer import prepare_commit
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
+from streaming.lake.version_spec import VersionSpec
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
@@ -68,9 +70,9 @@ class RefitOptions:
     ----------
     fit : FitOptions
         Number of components, or explained variance ratio to reach. Default: a ratio of 0.95.
-    as_of : str or int, optional
+    as_of : str, int or datetime, optional
         Features version to fit, as `streaming.lake.versions.resolve_version` accepts it. Default: the latest.
-    fit_on : str, optional
+    fit_on : str or os.PathLike, optional
         Path prefix of the rows to fit. All rows are transformed.
     full : bool
         Read all rows, and refit even if nothing changed since an earlier refit.
@@ -79,6 +81,11 @@ class RefitOptions:
     baseline : str, optional
         ID of the refit to measure drift against. Default: the previous scheduled refit, which has the same model and
         parameters, the latest earlier features version, and neither `as_of` nor `baseline`.
+
+    Raises
+    ------
+    UsageError
+        If a value has another type.
 
     Examples
     --------
@@ -89,11 +96,14 @@ class RefitOptions:
     """
 
     fit: FitOptions = field(default_factory=lambda: FitOptions(variance=0.95))
-    as_of: str | int | None = None
-    fit_on: str | None = None
+    as_of: VersionSpec | None = None
+    fit_on: str | os.PathLike[str] | None = None
     full: bool = False
     drift: DriftLimits = field(default_factory=DriftLimits)
     baseline: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def scheduled(self) -> bool:
@@ -182,12 +192,12 @@ def refit(lake: str | os.PathLike[str], options: RefitOptions | None = None) -> 
     >>> result.row.components, result.row.rows_fitted
     (2, 8)
     """
-    options = options or RefitOptions()
+    options = check_argument("options", options, RefitOptions | None) or RefitOptions()
     opened = Lake.at(lake)
     opened.validate()
     with translate_errors():
         # Usage errors are raised before the slow start of Spark.
-        version = None if options.as_of is None else resolve_version(opened, str(options.as_of))
+        version = None if options.as_of is None else resolve_version(opened, options.as_of)
         if options.baseline is not None:
             find_named_baseline(read_refits(opened), options.baseline)
         spark = start_session(s3=is_s3(opened.root))

@@ -17,9 +17,11 @@ from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.pca.projection import Projection
 from batch_pca.refits.catalog import RefitRow, read_refits
 from batch_pca.refits.load import read_fit
-from pomona.queries.session import open_lake, require_refits, translate_read_errors
+from pomona.queries.session import check_label, open_lake, require_refits, translate_read_errors
+from streaming.arguments import check_argument
 from streaming.delta.reader import open_table, query_arrow
-from streaming.errors import UsageError
+from streaming.errors import UsageError, first_line
+from streaming.lake.version_spec import VersionSpec
 from streaming.lake.versions import resolve_version
 from streaming.storage.interface import is_s3
 
@@ -100,7 +102,7 @@ class Pca:
 
         Raises
         ------
-        ValueError
+        UsageError
             If the rows are something else, or do not have d features.
 
         Examples
@@ -122,16 +124,23 @@ class Pca:
         The chunks of an Arrow table are not combined: their 32-bit list offsets address only 1.6 million rows of 1280
         features.
         """
-        if isinstance(rows, pa.Table) and "features" in rows.column_names:
-            yield from (feature_matrix(chunk) for chunk in rows["features"].chunks if len(chunk))
-        elif not isinstance(rows, pa.Table) and "features" in getattr(rows, "columns", ()):
-            if len(rows):
-                yield np.stack(list(rows["features"]))
-        else:
-            raise ValueError(
-                f"rows are of type {type(rows).__name__}: give an array of shape (n, {self.projection.mean.size}), "
-                "or a pyarrow.Table or pandas.DataFrame with the column `features`"
-            )
+        expected = f"an array of shape (n, {self.projection.mean.size})"
+        try:
+            if isinstance(rows, pa.Table) and "features" in rows.column_names:
+                yield from (feature_matrix(part) for part in rows["features"].chunks if len(part))
+                return
+            if not isinstance(rows, pa.Table) and "features" in getattr(rows, "columns", ()):
+                if len(rows):
+                    yield np.stack(list(rows["features"]))
+                return
+        except (AttributeError, TypeError, ValueError, pa.ArrowException) as error:
+            raise UsageError(
+                f"rows: the column `features` is not {expected} ({first_line(error)}): give lists of numbers"
+            ) from error
+        raise UsageError(
+            f"rows are of type {type(rows).__name__}: give {expected}, or a pyarrow.Table or pandas.DataFrame with the "
+            "column `features`"
+        )
 
     def transform_spark(self, rows: DataFrame) -> DataFrame:
         """Standardize and project the rows of a Spark DataFrame with a PipelineModel.
@@ -149,6 +158,11 @@ class Pca:
         pyspark.sql.DataFrame
             The rows with ``features`` as a vector, and the new vector columns ``standardized`` and ``reduced``.
 
+        Raises
+        ------
+        UsageError
+            If the rows are something else, or have no arrays ``features``.
+
         Examples
         --------
         >>> import pomona
@@ -158,10 +172,16 @@ class Pca:
         8
         """
         from pyspark.ml.functions import array_to_vector
+        from pyspark.sql import DataFrame
         from pyspark.sql import functions as F
 
         from batch_pca.pca.spark_pipeline import pipeline_model
 
+        check_argument("rows", rows, DataFrame)
+        if not dict(rows.dtypes).get("features", "").startswith("array<"):
+            raise UsageError(
+                f"rows={rows}: give a DataFrame with the column `features`, an array of numbers"
+            )
         model = pipeline_model(rows.sparkSession, self.projection, self.explained_variance_ratio)
         return model.transform(rows.withColumn("features", array_to_vector(F.col("features"))))
 
@@ -169,8 +189,9 @@ class Pca:
 class OpenLake:
     """A lake opened for reading; `pomona.open_lake` returns it.
 
-    The parameter `as_of` of its methods selects a version of the features: a version number, an ISO 8601 timestamp or
-    date (UTC if it has no offset), an age such as ``"3 days ago"``, or a tag. None selects the latest version.
+    The parameter `as_of` of its methods selects a version of the features: a version number, a timestamp or date
+    (ISO 8601, `datetime` or `date`; UTC if it has no offset), an age such as ``"3 days ago"``,
+    or a tag. None selects the latest version.
 
     Parameters
     ----------
@@ -202,7 +223,7 @@ class OpenLake:
     def __repr__(self) -> str:
         return f"pomona.open_lake({self.root!r})"
 
-    def features(self, *, as_of: str | int | None = None) -> DataFrame:
+    def features(self, *, as_of: VersionSpec | None = None) -> DataFrame:
         """Return the features as a Spark DataFrame.
 
         They belong to the active Spark session, which needs Delta Lake; if there is none, one is started.
@@ -222,7 +243,7 @@ class OpenLake:
         return read_table(spark, self._lake.features, number)
 
     def features_arrow(
-        self, *, as_of: str | int | None = None, columns: Sequence[str] | None = None
+        self, *, as_of: VersionSpec | None = None, columns: Sequence[str] | None = None
     ) -> pa.Table:
         """Return the features as an Arrow table, in no particular order.
 
@@ -230,7 +251,7 @@ class OpenLake:
 
         Parameters
         ----------
-        as_of : str or int, optional
+        as_of : str, int or datetime, optional
             Version of the features.
         columns : sequence of str, optional
             Names of the columns to read; None reads all.
@@ -247,6 +268,7 @@ class OpenLake:
         >>> table.num_rows, table.column_names
         (8, ['path', 'features'])
         """
+        columns = check_argument("columns", columns, Sequence[str] | None)
         with translate_read_errors():
             table = open_table(self._lake.features, self.version(as_of))
             if columns is None:
@@ -254,13 +276,15 @@ class OpenLake:
             known = [field.name for field in table.schema().fields]
             if unknown := [name for name in columns if name not in known]:
                 raise UsageError(
-                    f"no such column of the features: {', '.join(unknown)}: give some of {', '.join(known)}"
+                    f"no such column of the features: {', '.join(map(repr, unknown))}: give some of {', '.join(known)}"
                 )
+            if len(set(columns)) < len(columns):
+                raise UsageError(f"columns={list(columns)}: give each column once")
             selected = ", ".join(f'"{name}"' for name in columns)
             return query_arrow(table, selected or "NULL").select(list(columns))
 
     def features_pandas(
-        self, *, as_of: str | int | None = None, columns: Sequence[str] | None = None
+        self, *, as_of: VersionSpec | None = None, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """Return the features as a pandas DataFrame, in no particular order.
 
@@ -275,7 +299,7 @@ class OpenLake:
         """
         return self.features_arrow(as_of=as_of, columns=columns).to_pandas()
 
-    def version(self, as_of: str | int | None = None) -> int:
+    def version(self, as_of: VersionSpec | None = None) -> int:
         """Return the number of the version that `as_of` selects.
 
         Raises
@@ -294,7 +318,8 @@ class OpenLake:
         >>> lake.version(1)
         1
         """
-        return resolve_version(self._lake, None if as_of is None else str(as_of)).number
+        with translate_read_errors():
+            return resolve_version(self._lake, as_of).number
 
     def refits(self) -> list[RefitRow]:
         """Return all published refits, oldest first.
@@ -345,6 +370,7 @@ class OpenLake:
         from batch_pca.refits.prune import PruneOptions, prune
         from pomona.output.durations import parse_duration
 
+        check_argument("older_than", older_than, str | timedelta | None)
         if isinstance(older_than, timedelta):
             seconds: float | None = older_than.total_seconds()
         else:
@@ -383,6 +409,7 @@ class OpenLake:
         >>> [lake.pca(refit).components.shape for refit in lake.refits()]
         [(3, 1280)]
         """
+        check_argument("refit", refit, RefitRow)
         with translate_read_errors():
             return Pca(refit, read_fit(refit.folder))
 
@@ -406,12 +433,13 @@ class OpenLake:
         >>> table.num_rows, table.column_names
         (8, ['path', 'label', 'reduced'])
         """
+        check_argument("refit", refit, RefitRow | None)
         folder = (refit or require_refits(self._lake)[-1]).folder
         with translate_read_errors():
             return pa.concat_tables(map(pyarrow.parquet.read_table, folder.parquet_files()))
 
     def query(
-        self, sql: str, *, as_of: str | int | None = None, timeout: float = 300.0
+        self, sql: str, *, as_of: VersionSpec | None = None, timeout: float = 300.0
     ) -> pd.DataFrame:
         """Run a read-only Spark SQL query, as `pomona query` does.
 
@@ -421,7 +449,7 @@ class OpenLake:
         ----------
         sql : str
             One query over the tables ``features``, ``quarantine``, ``refits`` and ``reduced``.
-        as_of : str or int, optional
+        as_of : str, int or datetime, optional
             Version of the features; the other tables are read as they were when it was the latest.
         timeout : float
             Seconds after which the query is canceled.
@@ -445,11 +473,11 @@ class OpenLake:
         """
         from pomona.sql.query import run_query
 
-        with run_query(self.root, sql, None if as_of is None else str(as_of), timeout) as frame:
+        with run_query(self.root, sql, as_of, timeout) as frame:
             return frame.toPandas()
 
     def similar(
-        self, image: str | os.PathLike[str], *, top: int = 10, as_of: str | int | None = None
+        self, image: str | os.PathLike[str], *, top: int = 10, as_of: VersionSpec | None = None
     ) -> SimilarityResult:
         """Find the images whose features have the highest cosine similarity to those of an image.
 
@@ -460,7 +488,7 @@ class OpenLake:
             model.
         top : int
             Number of images to return.
-        as_of : str or int, optional
+        as_of : str, int or datetime, optional
             Version of the features to search.
 
         Raises
@@ -477,7 +505,7 @@ class OpenLake:
         """
         from pomona.similarity.search import similar
 
-        return similar(self.root, image, top, None if as_of is None else str(as_of))
+        return similar(self.root, image, top, as_of)
 
     def duplicates(
         self,
@@ -485,7 +513,7 @@ class OpenLake:
         at_least: float = 0.98,
         top: int = 100,
         label: str | None = None,
-        as_of: str | int | None = None,
+        as_of: VersionSpec | None = None,
     ) -> DuplicatesResult:
         """Find images with identical bytes, and pairs of images with similar features.
 
@@ -499,7 +527,7 @@ class OpenLake:
             Maximum number of pairs to return; all are counted.
         label : str, optional
             Compare the features only of images with this label.
-        as_of : str or int, optional
+        as_of : str, int or datetime, optional
             Version of the features.
 
         Raises
@@ -516,18 +544,18 @@ class OpenLake:
         """
         from pomona.similarity.duplicates import NearDuplicateOptions, find_duplicates
 
-        near = NearDuplicateOptions(at_least, label, top)
+        near = NearDuplicateOptions(at_least, check_label(label), top)
         with translate_read_errors():
             return find_duplicates(self._lake, self.version(as_of), near)
 
     def diff(
-        self, one: str | int, other: str | int = "latest", *, images: bool = False
+        self, one: VersionSpec, other: VersionSpec = "latest", *, images: bool = False
     ) -> dict[str, Any]:
         """Compare two versions of the features, or two refits.
 
         Parameters
         ----------
-        one, other : str or int
+        one, other : str, int or datetime
             A version as in `as_of`, or a refit ID.
         images : bool
             List the paths of the images too.
@@ -548,13 +576,13 @@ class OpenLake:
         """
         from pomona.queries.diff import diff
 
-        return diff(self.root, str(one), str(other), images=images)
+        return diff(self.root, one, other, images=images)
 
     def export(
         self,
         file: str | os.PathLike[str],
         *,
-        as_of: str | int | None = None,
+        as_of: VersionSpec | None = None,
         label: str | None = None,
     ) -> int:
         """Write the features to a Parquet, CSV or NumPy file, in no particular order.
@@ -566,7 +594,7 @@ class OpenLake:
         ----------
         file : str or os.PathLike
             Local path; an existing file is replaced.
-        as_of : str or int, optional
+        as_of : str, int or datetime, optional
             Version of the features.
         label : str, optional
             Export only the images with this label.

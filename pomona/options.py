@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
 import typer
@@ -84,14 +83,10 @@ GlueDatabase = Annotated[
 
 
 def escape_label(label: str | None) -> str | None:
-    """Return a label given by the user as it is stored: each byte that is not valid UTF-8 as ``\\xNN``."""
-    from streaming.storage.interface import escape_bytes
+    """Return a label given by the user as it is stored, see `streaming.storage.interface.escape_name`."""
+    from streaming.storage.interface import escape_name
 
-    try:
-        (label or "").encode()
-    except UnicodeEncodeError:
-        return escape_bytes(os.fsencode(label or ""))
-    return label
+    return None if label is None else escape_name(label)
 
 
 ConfigFile = Annotated[str, typer.Option("--file", "-f", help="Configuration file (cluster.toml).")]

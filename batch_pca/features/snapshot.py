@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -67,7 +68,10 @@ class Snapshot:
 
 
 def take_snapshot(
-    spark: SparkSession, lake: Lake, version: ResolvedVersion, fit_on: str | None = None
+    spark: SparkSession,
+    lake: Lake,
+    version: ResolvedVersion,
+    fit_on: str | os.PathLike[str] | None = None,
 ) -> Snapshot:
     """Pin a version of the features, and check that all rows have the same model.
 
@@ -76,7 +80,7 @@ def take_snapshot(
     spark : SparkSession
     lake : Lake
     version : ResolvedVersion
-    fit_on : str, optional
+    fit_on : str or os.PathLike, optional
         Folder or URI of the rows to fit. Default: all rows.
 
     Raises

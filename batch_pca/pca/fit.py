@@ -8,7 +8,6 @@ standard deviation (n - 1), as Spark ML does; scikit-learn divides by n, so its 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from batch_pca.pca.moments import Matrix, Moments, Vector
 from batch_pca.pca.projection import Projection
+from streaming.arguments import check_fields
 from streaming.errors import SnapshotError, UsageError
 
 # Rounding of the cumulative sum of a few thousand ratios.
@@ -53,21 +53,14 @@ class FitOptions:
     variance: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if (self.components is None) == (self.variance is None):
             given = f"components={self.components} and variance={self.variance}"
             raise UsageError(f"{given}: give exactly one, such as components=50 or variance=0.95")
-        if self.components is not None:
-            if not isinstance(self.components, Integral) or isinstance(self.components, bool):
-                raise UsageError(
-                    f"components={self.components!r} is not an integer: give 1 or more"
-                )
-            if self.components < 1:
-                raise UsageError(f"components={self.components} is below 1: give 1 or more")
-            object.__setattr__(self, "components", int(self.components))
+        if self.components is not None and self.components < 1:
+            raise UsageError(f"components={self.components} is below 1: give 1 or more")
         if self.variance is not None:
             example = "give a ratio such as 0.95 for 95%"
-            if not isinstance(self.variance, Real) or isinstance(self.variance, bool):
-                raise UsageError(f"variance={self.variance!r} is not a number: {example}")
             if not 0 < self.variance <= 1:
                 raise UsageError(f"variance={self.variance} is outside (0, 1]: {example}")
             object.__setattr__(self, "variance", float(self.variance))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batch_pca.pca.moments import Matrix, Vector
+from streaming.errors import UsageError
 
 # 64 rows of 1280 float64 values are 0.6 MB.
 _BLOCK_ROWS = 64
@@ -41,7 +42,7 @@ class Projection:
     components: Matrix
 
     def transform(self, rows: NDArray[Any]) -> Matrix:
-        """Standardize and project rows (n, d) to scores (n, k); raise ValueError for a different width.
+        """Standardize and project rows (n, d) to scores (n, k); raise UsageError for another shape or type.
 
         Examples
         --------
@@ -51,7 +52,9 @@ class Projection:
         True
         """
         if rows.ndim != 2 or rows.shape[1] != self.mean.size:
-            raise ValueError(f"rows have shape {rows.shape}, expected (n, {self.mean.size})")
+            raise UsageError(f"rows have shape {rows.shape}: give (n, {self.mean.size})")
+        if rows.dtype.kind not in "biuf":
+            raise UsageError(f"rows are of type {rows.dtype}: give real numbers")
         scale = np.where(self.std > 0, self.std, 1.0)
         standardized = np.empty(rows.shape)
         # Block by block, the values stay in the cache between both operations.

@@ -18,6 +18,7 @@ from batch_pca.pca.moments import Matrix, Moments, Vector
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.folder import read_moments
 from batch_pca.refits.label_means import LabelSums, read_label_sums
+from streaming.arguments import check_fields
 from streaming.errors import SnapshotError, UsageError
 from streaming.storage.documents import Optional
 
@@ -41,7 +42,7 @@ class DriftLimits:
     Raises
     ------
     UsageError
-        If a threshold is negative, infinite or NaN.
+        If a threshold is not a number, negative, infinite or NaN.
 
     Examples
     --------
@@ -56,6 +57,7 @@ class DriftLimits:
     label: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, limit in asdict(self).items():
             if not limit >= 0 or math.isinf(limit):
                 raise UsageError(f"--max-drift {name}={limit}: give a number, 0 or more")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from batch_pca.refits.catalog import RefitRow, delete_rows, read_refits_and_abandoned
 from batch_pca.refits.folder import RefitFolder, mark_for_removal, remove_abandoned
+from streaming.arguments import check_fields
 from streaming.errors import LakeError, UsageError
 from streaming.lake.history import same_rows
 from streaming.lake.layout import Lake
@@ -38,7 +39,7 @@ class PruneOptions:
     Raises
     ------
     UsageError
-        If neither is given, `keep` is less than 1, or `older_than` is not more than 0.
+        If a value has another type, neither is given, `keep` is less than 1, or `older_than` is not more than 0.
     """
 
     keep: int | None = None
@@ -46,6 +47,7 @@ class PruneOptions:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.keep is None and self.older_than is None:
             raise UsageError("give --keep, --older-than or both: which refits to remove")
         if self.keep is not None and self.keep < 1:

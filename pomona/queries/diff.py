@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.queries.session import JsonObject, open_lake, translate_read_errors, version_json
+from streaming.arguments import check_argument
 from streaming.delta.reader import open_table, query
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
+from streaming.lake.version_spec import VersionSpec, spec_text
 from streaming.lake.versions import ResolvedVersion, resolve_version
 
 if TYPE_CHECKING:
@@ -33,14 +35,16 @@ class ComparedVersion:
     refit: RefitRow | None
 
 
-def diff(location: str, one: str, other: str, *, images: bool = False) -> JsonObject:
+def diff(
+    location: str, one: VersionSpec, other: VersionSpec, *, images: bool = False
+) -> JsonObject:
     """Compare two versions of the features, or two refits and the versions of the features that they used.
 
     Parameters
     ----------
     location : str
         Folder or URI of the lake.
-    one, other : str
+    one, other : str, int or date
         A version, see `streaming.lake.versions.resolve_version`, or a refit ID.
     images : bool
         List the paths of the images too.
@@ -60,10 +64,12 @@ def diff(location: str, one: str, other: str, *, images: bool = False) -> JsonOb
     """
     from batch_pca.refits.catalog import read_refits
 
+    check_argument("images", images, bool)
+    texts = spec_text(one, "one"), spec_text(other, "other")
     lake = open_lake(location)
     with translate_read_errors():
         refits = read_refits(lake)
-        sides = [_resolve_side(lake, refits, argument) for argument in (one, other)]
+        sides = [_resolve_side(lake, refits, argument) for argument in texts]
         before, after = (open_table(lake.features, side.pinned.number) for side in sides)
         changed, totals = compare_tables(before, after)
         one_refit, other_refit = sides[0].refit, sides[1].refit

@@ -18,11 +18,12 @@ import pyarrow.parquet
 
 from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.refits.csv_injection import escape_formulas
-from pomona.queries.session import open_lake, translate_read_errors, unknown_label
+from pomona.queries.session import check_label, open_lake, translate_read_errors, unknown_label
 from streaming.delta.reader import open_table, query, query_rows, quote_literal, strings_as_plain
 from streaming.errors import ExternalError, SnapshotError, UsageError
+from streaming.lake.version_spec import VersionSpec
 from streaming.lake.versions import ResolvedVersion, resolve_version
-from streaming.storage.interface import is_s3
+from streaming.storage.interface import is_s3, location_text
 from streaming.storage.write_file import is_replaceable
 
 Batches = Iterator[pa.RecordBatch]
@@ -50,7 +51,7 @@ class Export:
 def export(
     location: str,
     file: str | os.PathLike[str],
-    as_of: str | int | None = None,
+    as_of: VersionSpec | None = None,
     label: str | None = None,
 ) -> Export:
     """Write the features of a version to a file, in no particular order.
@@ -65,7 +66,7 @@ def export(
     file : str or os.PathLike
         Local path. The suffix selects the format: ``.parquet`` (all columns), ``.csv`` (``path``, ``label``, ``f1`` …)
         or ``.npz`` (arrays ``paths``, ``labels`` and ``features`` of shape (n, d)).
-    as_of : str or int, optional
+    as_of : str, int or date, optional
         Version of the features.
     label : str, optional
         Export only the images with this label.
@@ -79,15 +80,16 @@ def export(
     SnapshotError
         If the version does not exist, or its rows have different numbers of features.
     """
-    file = os.fspath(file)
+    file = location_text(file)
     writer = _WRITERS.get(Path(file).suffix.lower())
     if writer is None or is_s3(file) or "://" in file:
         raise UsageError(
             f"{file}: give a local path that ends with {', '.join(_WRITERS)}; the suffix selects the format"
         )
+    label = check_label(label)
     lake = open_lake(location)
     with translate_read_errors():
-        version = resolve_version(lake, None if as_of is None else str(as_of))
+        version = resolve_version(lake, as_of)
         table = open_table(lake.features, version.number)
         where = "" if label is None else f"WHERE label = {quote_literal(label)}"
         size = query_rows(

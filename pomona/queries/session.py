@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from streaming.arguments import check_argument
 from streaming.delta.reader import table_read_errors, translate_panics
 from streaming.errors import ExternalError, SnapshotError, UsageError, first_line
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version
-from streaming.storage.interface import TransientError
+from streaming.storage.interface import TransientError, escape_name
 
 if TYPE_CHECKING:
     from batch_pca.refits.catalog import RefitRow
@@ -43,6 +44,11 @@ def translate_read_errors() -> Iterator[None]:
         raise ExternalError(
             f"{line} (nothing was changed; if this happens again, a file of the lake is missing or damaged)"
         ) from error
+
+
+def check_label(label: str | None) -> str | None:
+    """Return a label given by the user as it is stored; UsageError if it is not text."""
+    return None if check_argument("label", label, str | None) is None else escape_name(label or "")
 
 
 def unknown_label(label: str, version: int) -> UsageError:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pomona.queries.session import unknown_label
 from pomona.similarity.nearest import DIGITS, Cosines, RowIndices
 from pomona.similarity.vector_cache import Vectors, load_vectors
+from streaming.arguments import check_fields
 from streaming.delta.reader import open_table, query_rows
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
@@ -121,7 +122,8 @@ class NearDuplicateOptions:
     top: int = 100
 
     def __post_init__(self) -> None:
-        """Raise UsageError if a value is out of range."""
+        """Raise UsageError if a value has another type or is out of range."""
+        check_fields(self)
         if not 0 < self.at_least <= 1:
             raise UsageError(f"--at-least {self.at_least}: give a cosine above 0 and up to 1")
         if self.top < 1:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from pomona.queries.session import open_lake, translate_read_errors
 from pomona.similarity.nearest import find_nearest
 from pomona.similarity.vector_cache import Vectors, load_vectors
+from streaming.arguments import check_argument
 from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
 from streaming.images.decode import UndecodableImage
 from streaming.images.isolated_decode import IsolatedDecoder
 from streaming.lake.layout import Lake
+from streaming.lake.version_spec import VersionSpec
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.model.metadata import ModelInfo
 from streaming.model.store import ensure_model, find_model, read_model
@@ -111,7 +113,7 @@ def similar(
     location: str,
     image: str | os.PathLike[str],
     top: int = 10,
-    as_of: str | ResolvedVersion | None = None,
+    as_of: VersionSpec | ResolvedVersion | None = None,
 ) -> SimilarityResult:
     """Find the images of a lake that are most similar to an image, by the cosine of their features.
 
@@ -123,7 +125,7 @@ def similar(
         Path of an image of the lake, or of any other image file, whose features the lake's model then computes.
     top : int
         Maximum number of images to return.
-    as_of : str or ResolvedVersion, optional
+    as_of : str, int, date or ResolvedVersion, optional
         Version of the features to search, see `streaming.lake.versions.resolve_version`.
 
     Raises
@@ -135,6 +137,7 @@ def similar(
     PomonaError
         If there is no such lake or version.
     """
+    top = check_argument("top", top, int)
     if top < 1:
         raise UsageError(f"--top {top}: give 1 or more")
     lake = open_lake(location)

@@ -15,12 +15,14 @@ from pomona.queries.session import open_lake, translate_read_errors
 from pomona.sql.catalog import TABLES, open_catalog_session, register_tables
 from pomona.sql.deadline import limit_time
 from pomona.sql.validate import first_line, validate_query
+from streaming.arguments import check_argument
 from streaming.errors import PomonaError, UsageError
+from streaming.lake.version_spec import VersionSpec
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.spark.errors import translate_exception
 from streaming.spark.resource_exhaustion import is_out_of_memory, more_memory
 from streaming.spark.session import start_session
-from streaming.storage.interface import is_s3
+from streaming.storage.interface import escape_name, is_s3
 
 #: Seconds that a query may take.
 DEFAULT_TIMEOUT = 300.0
@@ -30,7 +32,7 @@ DEFAULT_TIMEOUT = 300.0
 def run_query(
     location: str,
     text: str,
-    as_of: str | ResolvedVersion | None = None,
+    as_of: VersionSpec | ResolvedVersion | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Iterator[DataFrame]:
     """Run a query and yield the result as a DataFrame, which is valid inside the `with` block.
@@ -41,7 +43,7 @@ def run_query(
         Folder or URI of the lake.
     text : str
         One SELECT over ``features``, ``quarantine``, ``refits`` and ``reduced``.
-    as_of : str or ResolvedVersion, optional
+    as_of : str, int, date or ResolvedVersion, optional
         Version of the features. All tables are read as of that version; the query may then not use time travel.
     timeout : float
         Seconds after which the query is canceled, the time in the `with` block included.
@@ -53,7 +55,9 @@ def run_query(
     PomonaError
         If the query or reading the lake fails, takes longer than `timeout`, or needs more memory than Java has.
     """
-    if not (isinstance(timeout, (int, float)) and 0 < timeout <= threading.TIMEOUT_MAX):
+    text = escape_name(check_argument("sql", text, str))
+    timeout = check_argument("timeout", timeout, float)
+    if not 0 < timeout <= threading.TIMEOUT_MAX:
         raise UsageError(f"query: timeout {timeout!r}: give a number of seconds above 0")
     lake = open_lake(location)
     with translate_read_errors():

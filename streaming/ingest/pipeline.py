@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from streaming.arguments import check_argument
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.delta.writer import prepare_commit
@@ -41,7 +42,7 @@ from streaming.sources.listing import Source
 from streaming.sources.selection import Selection, write_selection
 from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
-from streaming.storage.interface import is_below, is_s3, local_path
+from streaming.storage.interface import is_below, is_s3, local_path, location_text
 from streaming.storage.local import lies_inside
 
 
@@ -85,7 +86,10 @@ def ingest(
     >>> summary.outcomes["features"], summary.outcomes["quarantine"]
     (8, 0)
     """
-    settings = settings or IngestSettings()
+    settings = check_argument("settings", settings, IngestSettings | None) or IngestSettings()
+    check_argument("on_batch", on_batch, Callable)
+    check_argument("stop_event", stop_event, threading.Event | None)
+    check_argument("on_stage", on_stage, Callable)
     images, target = Source.at(source, settings.selection), Lake.at(lake)
     check_disjoint(images, target)
     check_file_source(images, target, settings)
@@ -147,7 +151,8 @@ def load_model(
         # If TensorFlow is needed, it is imported before Spark starts.
         if find_model(lake.models) is None:
             on_stage(Stage.EXPORT, 0)
-        info = ensure_model(lake.models, settings.weights, precision, revision)
+        weights = None if settings.weights is None else location_text(settings.weights)
+        info = ensure_model(lake.models, weights, precision, revision)
         return LoadedModel(info, engine, read_model(lake.models, info, engine))
 
 

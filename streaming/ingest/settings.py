@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from streaming.arguments import check_fields
 from streaming.delta.throughput import images_per_second
 from streaming.errors import UsageError
 from streaming.featurize.failure_rate import MAX_FAILURE_RATE
@@ -23,7 +25,7 @@ from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, s
 from streaming.outcomes import Outcome
 from streaming.sources.listing import ListingCounts
 from streaming.sources.selection import Selection
-from streaming.storage.interface import is_s3
+from streaming.storage.interface import is_s3, normalize
 from streaming.storage.retry import RETRY_TIMEOUT
 
 #: Images computed and committed together, per core: twenty seconds of work, long compared with a commit, and short
@@ -54,7 +56,7 @@ class IngestSettings:
         ``binaryFile``, Spark's source, which lists all files at each trigger. None means ``manifests`` if possible.
     max_files_per_trigger : int, optional
         Images in one micro-batch; None means `IMAGES_PER_TRIGGER_PER_CORE` per core.
-    weights : str, optional
+    weights : str or os.PathLike, optional
         ``imagenet``, ``random``, or a Keras ``.h5``; None keeps the lake's model; a new lake gets ``imagenet``.
     engine : str, optional
         One of `streaming.model.backends.ENGINES`; None means the first that supports the precision.
@@ -95,7 +97,7 @@ class IngestSettings:
     Raises
     ------
     UsageError
-        If a value is out of range.
+        If a value has another type or is out of range.
 
     Examples
     --------
@@ -109,7 +111,7 @@ class IngestSettings:
     trigger: float | None = None
     file_source: str | None = None
     max_files_per_trigger: int | None = None
-    weights: str | None = None
+    weights: str | os.PathLike[str] | None = None
     engine: str | None = None
     precision: str | None = None
     device: str = DEVICES[0]
@@ -133,21 +135,22 @@ class IngestSettings:
         """The selection of files by their names and links."""
         return Selection(self.include, self.exclude, self.default_excludes, self.follow_links)
 
-    def trigger_seconds(self, source: str) -> float:
+    def trigger_seconds(self, source: str | os.PathLike[str]) -> float:
         """Return the seconds between two triggers for the images of a source.
 
         Examples
         --------
         >>> import pomona
         >>> settings = pomona.IngestSettings()
-        >>> settings.trigger_seconds("./fruits"), settings.trigger_seconds("s3a://bucket/fruits")
+        >>> settings.trigger_seconds("./fruits"), settings.trigger_seconds("s3://bucket/fruits")
         (5.0, 60.0)
         """
         if self.trigger is not None:
             return self.trigger
-        return TRIGGER_ON_S3 if is_s3(source) else TRIGGER
+        return TRIGGER_ON_S3 if is_s3(normalize(source)) else TRIGGER
 
     def __post_init__(self) -> None:
+        check_fields(self)
         self._check_backend()
         if self.file_source not in (None, BINARY_FILE, MANIFESTS):
             raise UsageError(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
+from streaming.arguments import check_argument
 from streaming.errors import UsageError
 from streaming.lake.tags import is_valid_tag_name
 
@@ -22,6 +23,15 @@ _AGO = re.compile(r"([0-9]{1,18}|an?)\s*([a-z]+)\s+ago", re.IGNORECASE)
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
 _SHORT = {"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day"}
 _MONTHS = {"month": 1, "year": 12}
+
+
+#: What the Python interface accepts as a version specification.
+VersionSpec = str | int | date
+
+
+def spec_text(spec: VersionSpec, name: str = "as_of") -> str:
+    """Return a version specification as text; UsageError, which names the argument, if it has another type."""
+    return str(check_argument(name, spec, VersionSpec))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ from streaming.delta.time_travel import (
 from streaming.errors import SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.tags import find_tag, read_tags
-from streaming.lake.version_spec import EXAMPLES, TagName, Timestamp, parse_version_spec
+from streaming.lake.version_spec import (
+    EXAMPLES,
+    LATEST,
+    TagName,
+    Timestamp,
+    VersionSpec,
+    parse_version_spec,
+    spec_text,
+)
 
 _END = datetime.max.replace(tzinfo=UTC)
 
@@ -40,14 +48,14 @@ class ResolvedVersion:
 
 
 def resolve_version(
-    lake: Lake, spec: str | ResolvedVersion | None, now: datetime | None = None
+    lake: Lake, spec: VersionSpec | ResolvedVersion | None, now: datetime | None = None
 ) -> ResolvedVersion:
     """Resolve a version specification, and check that the data files of the version exist.
 
     Parameters
     ----------
     lake : Lake
-    spec : str or ResolvedVersion, optional
+    spec : str, int, date or ResolvedVersion, optional
         A specification for `parse_version_spec`; None is the latest version. A resolved version is returned
         unchanged.
     now : datetime, optional
@@ -64,8 +72,9 @@ def resolve_version(
     if isinstance(spec, ResolvedVersion):
         return spec
     now = now or datetime.now(UTC)
-    parsed = parse_version_spec(spec, now) if spec is not None else None
-    if spec is None or parsed is None:
+    text = LATEST if spec is None else spec_text(spec)
+    parsed = parse_version_spec(text, now)
+    if parsed is None:
         latest = latest_version(lake.features)
         if latest is None:
             raise _no_version(lake)
@@ -74,7 +83,7 @@ def resolve_version(
     times = commit_times(lake.features)
     if not times:
         raise _no_version(lake)
-    number, description = _find(lake, spec.strip(), parsed, now, times)
+    number, description = _find(lake, text.strip(), parsed, now, times)
     _check_files(lake.features, number, times, f"version {number}")
     timestamp = parsed.at if isinstance(parsed, Timestamp) else None
     return ResolvedVersion(number, times[number], description, timestamp)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from streaming.arguments import check_fields
 from streaming.errors import LakeError, UsageError
 from streaming.storage.documents import Optional, Values, read_document
 from streaming.storage.open import open_storage
@@ -78,13 +79,10 @@ class Selection:
     follow_links: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("include", "exclude"):
-            patterns = getattr(self, name)
-            if isinstance(patterns, str):
-                raise UsageError(f"{name} is {patterns!r}: give a list of patterns, [{patterns!r}]")
-            for pattern in patterns:
+            for pattern in getattr(self, name):
                 _validate(name, pattern)
-            object.__setattr__(self, name, tuple(patterns))
 
     def excludes(self, relative: str) -> bool:
         """Return whether a file, given by its path below the source, is not selected."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from streaming.arguments import check_argument
 from streaming.errors import LakeError, PlatformError, UsageError
 from streaming.sanitize import redact
 
@@ -184,6 +185,32 @@ def prefix_below(location: str) -> str:
     return f"{location.rstrip('/')}/"
 
 
+def location_text(location: str | os.PathLike[str]) -> str:
+    """Return a location given by the user as a string; UsageError if it is neither text nor a path of text."""
+    text = os.fspath(check_argument("location", location, str | os.PathLike[str]))
+    if not isinstance(text, str):
+        raise UsageError(f"location={location!r}: give text, not bytes")
+    if b"\0" in _encode(text):
+        raise UsageError(f"{text!a}: contains a null character, which no path has: remove it")
+    return text
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{text!a}: is not valid Unicode: remove the surrogates") from error
+
+
+def escape_name(name: str) -> str:
+    """Return a name given by the user as it is stored: each byte that is not valid UTF-8 as ``\\xNN``."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return escape_bytes(_encode(name))
+    return name
+
+
 def normalize(location: str | os.PathLike[str]) -> str:
     """Convert a location given by the user to the URI that Spark writes.
 
@@ -207,13 +234,9 @@ def normalize(location: str | os.PathLike[str]) -> str:
     PlatformError
         For a relative path if the current directory was deleted.
     """
-    location = os.fspath(location)
+    location = location_text(location)
     if not location:
         raise UsageError("a location is empty: write a folder or an s3:// URI; . is this folder")
-    try:
-        os.fsencode(location)
-    except UnicodeEncodeError as error:
-        raise UsageError(f"{location}: is not valid Unicode") from error
     match = _SCHEME.match(location)
     if not match:
         return _normalize_local(_unescape_bytes(os.fsencode(os.path.expanduser(location))))

@@ -15,7 +15,7 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
 import pomona
-from streaming.errors import LakeError, SnapshotError
+from streaming.errors import LakeError, SnapshotError, UsageError
 from support.lakes.deltars_lakes import create_deltars_lake, random_images, use_cache_folder
 from support.lakes.feature_lakes import Images
 from support.lakes.query_lakes import QueryLake
@@ -86,7 +86,7 @@ def test_transform_equals_published_pipeline(query_lake: QueryLake, spark: Spark
         assert published.to_pylist() == files.sort_by("path").to_pylist()
         np.testing.assert_allclose(scores, np.stack(published["reduced"].to_numpy()), atol=1e-9)
     assert lake.reduced_arrow().num_rows == 60
-    with pytest.raises(ValueError, match=r"expected \(n, 64\)"):
+    with pytest.raises(UsageError, match=r"give \(n, 64\)"):
         lake.latest_pca().transform(np.zeros((2, 3)))
 
 

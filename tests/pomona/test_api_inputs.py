@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,7 @@ def test_locations_may_be_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_transform_names_accepted_inputs(rows: Any) -> None:
     expected = "an array of shape (n, 3), or a pyarrow.Table or pandas.DataFrame with the column `features`"
-    with pytest.raises(ValueError, match=re.escape(expected)):
+    with pytest.raises(UsageError, match=re.escape(expected)):
         pca(3).transform(rows)
 
 
@@ -103,7 +105,7 @@ def test_features_have_requested_columns(tmp_path: Path) -> None:
         assert (table.num_rows, table.column_names) == (3, columns)
         assert lake.features_pandas(columns=columns).shape == (3, len(columns))
     with pytest.raises(
-        UsageError, match="no such column of the features: labels, x: give some of path, label"
+        UsageError, match="no such column of the features: 'labels', 'x': give some of path, label"
     ):
         lake.features_arrow(columns=["label", "labels", "x"])
 
@@ -157,3 +159,106 @@ def test_package_exports_every_exception() -> None:
         getattr(streaming.errors, name) for name in errors
     }
     assert pomona.RefitResult.__module__ == "batch_pca.refit"
+
+
+@pytest.fixture(scope="module")
+def lake_of_three(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A lake with three images and no refit; of type Any, so that calls with wrong types are checked at run time."""
+    root = create_deltars_lake(tmp_path_factory.mktemp("lakes") / "lake", random_images(3, 4)).root
+    return pomona.open_lake(root)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lake: pomona.open_lake(1), "location=1: give a string or a path"),
+        (lambda lake: pomona.open_lake(b"lake"), "location=b'lake': give a string or a path"),
+        (lambda lake: pomona.open_lake("a\0b"), "contains a null character"),
+        (lambda lake: lake.features(as_of=1.5), "as_of=1.5: give a string or an integer"),
+        (lambda lake: lake.features_arrow(as_of=True), "as_of=True: give a string or"),
+        (lambda lake: lake.features_arrow(columns="path"), "columns='path': give a list of"),
+        (lambda lake: lake.features_arrow(columns=[1]), r"columns=\[1\]: give a list of"),
+        (lambda lake: lake.features_pandas(columns=1), "columns=1: give a list of strings or None"),
+        (lambda lake: lake.features_arrow(columns=[""]), "no such column of the features: ''"),
+        (lambda lake: lake.features_arrow(columns=["path"] * 2), "give each column once"),
+        (lambda lake: lake.version([1]), r"as_of=\[1\]: give a string or an integer"),
+        (lambda lake: lake.prune(keep="1"), "keep='1': give an integer or None"),
+        (lambda lake: lake.prune(keep=True), "keep=True: give an integer or None"),
+        (lambda lake: lake.prune(older_than=5), "older_than=5: give a string or a timedelta"),
+        (lambda lake: lake.prune(keep=1, dry_run="yes"), "dry_run='yes': give True or False"),
+        (lambda lake: lake.pca("id"), "refit='id': give an instance of RefitRow"),
+        (lambda lake: lake.pca(None), "refit=None: give an instance of RefitRow"),
+        (lambda lake: lake.reduced_arrow(0), "refit=0: give an instance of RefitRow or None"),
+        (lambda lake: lake.query(None), "sql=None: give a string"),
+        (lambda lake: lake.query("SELECT 1", timeout="5"), "timeout='5': give a number"),
+        (lambda lake: lake.query("SELECT 1", timeout=True), "timeout=True: give a number"),
+        (lambda lake: lake.query("\ud800"), "is not valid Unicode"),
+        (lambda lake: lake.similar(1), "location=1: give a string or a path"),
+        (lambda lake: lake.similar("a\0b"), "contains a null character"),
+        (lambda lake: lake.similar("a.jpg", top="3"), "top='3': give an integer"),
+        (lambda lake: lake.duplicates(at_least="0.5"), "at_least='0.5': give a number"),
+        (lambda lake: lake.duplicates(top=1.5), "top=1.5: give an integer"),
+        (lambda lake: lake.duplicates(label=1), "label=1: give a string or None"),
+        (lambda lake: lake.duplicates(label="\udce9"), r"--label \\xe9: no such label"),
+        (lambda lake: lake.diff(None), "one=None: give a string or an integer"),
+        (lambda lake: lake.diff(0, 1.5), "other=1.5: give a string or an integer"),
+        (lambda lake: lake.diff(0, images="yes"), "images='yes': give True or False"),
+        (lambda lake: lake.export(1), "location=1: give a string or a path"),
+        (lambda lake: lake.export("a.csv", label=1), "label=1: give a string or None"),
+        (lambda lake: lake.export("a.csv", label="\udce9"), r"--label \\xe9: no such label"),
+        (lambda lake: lake.export("a\0.csv"), "contains a null character"),
+        (lambda lake: pomona.refit(1), "location=1: give a string or a path"),
+        (lambda lake: pomona.refit("lake", 1), "options=1: give an instance of RefitOptions"),
+        (lambda lake: pomona.RefitOptions(1), "fit=1: give an instance of FitOptions"),
+        (lambda lake: pomona.RefitOptions(as_of=1.5), "as_of=1.5: give a string or an integer"),
+        (lambda lake: pomona.RefitOptions(fit_on=1), "fit_on=1: give a string or a path or None"),
+        (lambda lake: pomona.RefitOptions(full="yes"), "full='yes': give True or False"),
+        (lambda lake: pomona.RefitOptions(drift=None), "drift=None: give an instance of"),
+        (lambda lake: pomona.RefitOptions(baseline=1), "baseline=1: give a string or None"),
+        (lambda lake: pomona.DriftLimits(angle="1"), "angle='1': give a number"),
+        (lambda lake: pomona.IngestSettings(once=1), "once=1: give True or False"),
+        (lambda lake: pomona.IngestSettings(trigger="5"), "trigger='5': give a number or None"),
+        (lambda lake: pomona.IngestSettings(settle=None), "settle=None: give a number"),
+        (lambda lake: pomona.IngestSettings(max_pixels=1.5), "max_pixels=1.5: give an integer"),
+        (lambda lake: pomona.IngestSettings(weights=1), "weights=1: give a string or a path"),
+        (lambda lake: pomona.IngestSettings(engine=1), "engine=1: give a string or None"),
+        (lambda lake: pomona.IngestSettings(device=None), "device=None: give a string"),
+        (lambda lake: pomona.IngestSettings(include=None), "include=None: give a list of strings"),
+        (lambda lake: pomona.IngestSettings(include="*.jpg"), r"include='\*.jpg': give a list of"),
+        (lambda lake: pomona.IngestSettings(exclude=[1]), r"exclude=\[1\]: give a list of strings"),
+        (lambda lake: pomona.IngestSettings(cloudwatch=1), "cloudwatch=1: give a string or None"),
+        (lambda lake: pomona.IngestSettings().trigger_seconds(1), "location=1: give a string or"),
+        (lambda lake: pomona.ingest(1, "lake"), "location=1: give a string or a path"),
+        (lambda lake: pomona.ingest("a", "b", 1), "settings=1: give an instance of IngestSettings"),
+        (lambda lake: pomona.ingest("a", "b", on_batch=None), "on_batch=None: give a function"),
+        (lambda lake: pomona.ingest("a", "b", stop_event=1), "stop_event=1: give an instance of"),
+        (lambda lake: pomona.ingest("a", "b", on_stage=1), "on_stage=1: give a function"),
+        (lambda lake: pca(3).transform(np.array([["a", "b", "c"]])), "are of type <U1: give real"),
+        (lambda lake: pca(3).transform(np.zeros(3)), r"have shape \(3,\): give \(n, 3\)"),
+        (lambda lake: pca(3).transform(pd.DataFrame({"features": [[1], [1, 2]]})), "is not an arr"),
+        (lambda lake: pca(3).transform(pa.table({"features": ["a"]})), "give lists of numbers"),
+        (lambda lake: pca(3).transform(pa.table({"features": [[1.0], None]})), "is not an array"),
+        (lambda lake: pca(3).transform_spark(1), "rows=1: give an instance of DataFrame"),
+    ],
+)
+def test_wrong_types_are_one_line(lake_of_three: Any, call: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        call(lake_of_three)
+    assert "\n" not in str(error.value)
+
+
+def test_scalars_of_numpy_and_datetimes_are_accepted(
+    lake_of_three: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_cache_folder(monkeypatch, tmp_path / "cache")
+    result = lake_of_three.duplicates(at_least=np.float32(0.5), top=np.int64(1), as_of=np.int64(0))
+    assert result.version == 0
+    assert lake_of_three.version(datetime.now(UTC)) == lake_of_three.version("latest") == 0
+    assert lake_of_three.prune(keep=np.int64(2), dry_run=np.True_).dry_run is True
+    settings = pomona.IngestSettings(once=np.True_, max_pixels=np.int64(5), weights=Path("a.h5"))  # type: ignore[arg-type]
+    assert settings.once is True
+    assert type(settings.max_pixels) is int
+    assert settings.trigger_seconds(tmp_path) == 5
+    assert settings.trigger_seconds("s3://bucket/images") == 60
+    options = pomona.RefitOptions(as_of=1, fit_on=tmp_path)
+    assert json.loads(options.as_json())["fit_on"] == f"file:{tmp_path}"

@@ -206,13 +206,17 @@ def test_options_accept_numpy_scalars() -> None:
 
 @pytest.mark.parametrize("components", [50.0, True, "50", np.float64(5)])
 def test_number_of_components_is_an_integer(components: Any) -> None:
-    with pytest.raises(UsageError, match=re.escape(f"components={components!r} is not an integer")):
+    with pytest.raises(
+        UsageError, match=re.escape(f"components={components!r}: give an integer or None")
+    ):
         FitOptions(components=components)
 
 
 @pytest.mark.parametrize("variance", [True, "0.95", 1j])
 def test_variance_is_a_number(variance: Any) -> None:
-    with pytest.raises(UsageError, match=re.escape(f"variance={variance!r} is not a number")):
+    with pytest.raises(
+        UsageError, match=re.escape(f"variance={variance!r}: give a number or None")
+    ):
         FitOptions(variance=variance)
 
 

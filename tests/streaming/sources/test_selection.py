@@ -114,7 +114,7 @@ def test_pattern_that_cannot_match_is_rejected(pattern: str, problem: str) -> No
 
 
 def test_single_string_instead_of_list_is_rejected() -> None:
-    with pytest.raises(UsageError, match=r"include is '\*.jpg': give a list"):
+    with pytest.raises(UsageError, match=r"include='\*.jpg': give a list of strings"):
         Selection(include="*.jpg")
 
 
