@@ -198,5 +198,5 @@ _OTHER_REQUESTS = {
         "describe_instance_type_offerings describe_instance_types get_ebs_encryption_by_default "
         "get_ebs_default_kms_key_id"
     ),
-    ("ec2", "down"): "describe_security_groups",
+    ("ec2", "down"): "describe_security_groups describe_vpc_endpoints",
 }

@@ -339,6 +339,7 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("ec2", "get_ebs_default_kms_key_id"): (Grant("ec2:GetEbsDefaultKmsKeyId", _all),),
     ("ec2", "describe_tags"): (Grant("ec2:DescribeTags", _all),),
     ("ec2", "describe_security_groups"): (Grant("ec2:DescribeSecurityGroups", _all),),
+    ("ec2", "describe_vpc_endpoints"): (Grant("ec2:DescribeVpcEndpoints", _all),),
     ("ec2", "create_tags"): (Grant("ec2:CreateTags", _tagged_network, _sets_tag_of_emr),),
     ("ec2", "create_security_group"): (
         Grant("ec2:CreateSecurityGroup", _vpcs),

@@ -8,7 +8,7 @@ from bootstrap.aws.client import Account
 from bootstrap.aws.describe_cluster import LIVE, cluster_tags, list_clusters
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
-from bootstrap.deploy.stacks import ResourceChange, stack_resources
+from bootstrap.deploy.stacks import ResourceChange, find_stack, stack_resources
 
 SECURITY_GROUP = "AWS::EC2::SecurityGroup"
 #: States of a cluster that uses its groups.
@@ -44,6 +44,31 @@ def group_obstacle(names: Names, read: ReadApi, changes: Sequence[ResourceChange
                 "removed: run `pomona cloud down`, and `up` when it has terminated"
             )
     return ""
+
+
+def attached_endpoints(names: Names, read: ReadApi) -> list[tuple[str, str]]:
+    """Return the ID and the description of each VPC endpoint that has a security group of the stack.
+
+    As of emr-spark-8.0.0, EMR creates one in the VPC of a private subnet, with the group for its access, and does not
+    delete it. Its interfaces prevent the deletion of the group. No command of Pomona deletes it: the nodes of other
+    clusters in the VPC may use it. See https://docs.aws.amazon.com/emr/latest/ManagementGuide/emr-clusters-in-a-vpc.html
+    """
+    stack = names.config.stack or names.prefixed("long-lived")
+    if not find_stack(read, stack):
+        return []
+    groups = set(stack_resources(read, stack, SECURITY_GROUP))
+    found = (read("ec2", "describe_vpc_endpoints", {}) or {})["VpcEndpoints"] if groups else []
+    return [
+        (
+            str(one["VpcEndpointId"]),
+            f"VPC endpoint {one['VpcEndpointId']} ({one['ServiceName']}): billed by the hour; if no other cluster in "
+            f"{one['VpcId']} uses it, delete it with `aws ec2 delete-vpc-endpoints --region {names.config.region} "
+            f"--vpc-endpoint-ids {one['VpcEndpointId']}`",
+        )
+        for one in found
+        if one.get("State", "").lower() not in ("deleting", "deleted")
+        and groups & {group["GroupId"] for group in one.get("Groups", ())}
+    ]
 
 
 def revoke_references(stack: str, account: Account) -> None:

@@ -18,7 +18,12 @@ from bootstrap.aws.describe_serverless import (
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
 from bootstrap.deploy.deployment import REFIT_INPUT
-from bootstrap.deploy.security_groups import USING, own_clusters, revoke_references
+from bootstrap.deploy.security_groups import (
+    USING,
+    attached_endpoints,
+    own_clusters,
+    revoke_references,
+)
 from bootstrap.deploy.stacks import (
     Report,
     change_parameters,
@@ -132,12 +137,18 @@ def delete_stacks(names: Names, account: Account, report: Report) -> Iterator[st
     Raises
     ------
     CloudError
-        If a cluster or the application does not stop, or with AWS's reason if a resource cannot be deleted.
+        If a cluster or the application does not stop, if a VPC endpoint has a security group of the stack, or with
+        AWS's reason if a resource cannot be deleted.
     """
     _wait_until_terminated(names, account)
     application = newest_application(account.read, names.config.name)
     if application:
         _wait_until_stopped(account, application["id"])
+    for endpoint, description in attached_endpoints(names, account.read):
+        raise CloudError(
+            f"stack {names.prefixed('long-lived')}: its security group cannot be deleted while {endpoint} has it: "
+            f"{description}; run `pomona cloud down --all` again afterwards"
+        )
     for name in existing_stacks(names, account.read):
         revoke_references(name, account)
         delete_stack(name, account, report)
@@ -145,7 +156,7 @@ def delete_stacks(names: Names, account: Account, report: Report) -> Iterator[st
 
 
 def retained_resources(names: Names, read: ReadApi, deleted: Sequence[str] = ()) -> list[str]:
-    """Return descriptions of the retained resources that exist; only the storage of the buckets is billed.
+    """Return descriptions of the retained resources that exist; buckets and VPC endpoints are billed.
 
     `deleted` contains the names of the stacks that are not retained.
 
@@ -164,6 +175,11 @@ def retained_resources(names: Names, read: ReadApi, deleted: Sequence[str] = ())
                 result.append(f"{kind} bucket {bucket}: {content}")
         except CloudError:
             result.append(f"{kind} bucket {bucket}{_NOT_CHECKED}: {content}")
+    try:
+        result += [description for _, description in attached_endpoints(names, read)]
+    except CloudError:
+        if names.config.network.private:
+            result.append(f"VPC endpoint of EMR{_NOT_CHECKED}: billed by the hour")
     if names.config.stack:
         return [*result, f"stack {names.config.stack}: no command changes or deletes it"]
     for template in TEMPLATES:

@@ -261,6 +261,37 @@ def test_down_all_reports_the_resource_that_cannot_be_deleted(
     assert pomona("cloud", "down", "--all", "--yes").status == 0  # deletes what is left
 
 
+def test_down_reports_the_endpoint_that_emr_leaves_on_a_private_subnet(
+    pomona: Command, workspace: Path, account: MotoAccount
+) -> None:
+    assert pomona("cloud", "up", "--yes").status == 0
+    ec2 = account.client("ec2", ADMIN)
+    named = [{"Name": "group-name", "Values": ["fruits-primary"]}]
+    (group,) = ec2.describe_security_groups(Filters=named)["SecurityGroups"]
+    service = "aws.api.eu-west-1.emr-service-cell01"
+    own, other = (
+        ec2.create_vpc_endpoint(
+            VpcId=group["VpcId"], ServiceName=service, VpcEndpointType="Interface",
+            SecurityGroupIds=groups,
+        )["VpcEndpoint"]["VpcEndpointId"]
+        for groups in ([group["GroupId"]], [])
+    )  # fmt: skip
+    delete = f"`aws ec2 delete-vpc-endpoints --region eu-west-1 --vpc-endpoint-ids {own}`"
+    retained = pomona("cloud", "down", "--yes", "--json").json["retained"]
+    (line,) = [one for one in retained if "VPC endpoint" in one]
+    assert line.startswith(f"VPC endpoint {own} ({service}): billed by the hour; if no other")
+    assert line.endswith(delete)
+    done = pomona("cloud", "down", "--all", "--yes")
+    assert done.status == 1
+    assert delete in done.err
+    assert "run `pomona cloud down --all` again" in done.err
+    states = account.client("cloudformation", ADMIN).describe_stacks()["Stacks"]
+    assert [one["StackStatus"] for one in states] == ["UPDATE_COMPLETE"]  # nothing was tried
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[own])
+    assert pomona("cloud", "down", "--all", "--yes").status == 0
+    assert other in [one["VpcEndpointId"] for one in ec2.describe_vpc_endpoints()["VpcEndpoints"]]
+
+
 @pytest.mark.parametrize(("answer", "terminated"), [("n\n", False), ("\n", False), ("y\n", True)])
 def test_down_requires_confirmation(
     answer: str,
