@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.pca.projection import Projection
 from batch_pca.refits.catalog import RefitRow, read_refits
-from batch_pca.refits.load import read_fit
+from batch_pca.refits.load import read_fit, read_vectors
 from pomona.queries.session import check_label, open_lake, require_refits, translate_read_errors
 from streaming.arguments import check_argument
 from streaming.delta.reader import open_table, query_arrow
@@ -411,7 +410,7 @@ class OpenLake:
         """
         check_argument("refit", refit, RefitRow)
         with translate_read_errors():
-            return Pca(refit, read_fit(refit.folder))
+            return Pca(refit, read_fit(refit))
 
     def reduced_arrow(self, refit: RefitRow | None = None) -> pa.Table:
         """Return the reduced vectors that a refit published, ordered by path.
@@ -426,6 +425,11 @@ class OpenLake:
         pyarrow.Table
             With the columns ``path``, ``label`` and ``reduced``, a list of k float64.
 
+        Raises
+        ------
+        SnapshotError
+            If the lake has no refit, or the files of the refit are missing or damaged.
+
         Examples
         --------
         >>> import pomona
@@ -434,9 +438,8 @@ class OpenLake:
         (8, ['path', 'label', 'reduced'])
         """
         check_argument("refit", refit, RefitRow | None)
-        folder = (refit or require_refits(self._lake)[-1]).folder
         with translate_read_errors():
-            return pa.concat_tables(map(pyarrow.parquet.read_table, folder.parquet_files()))
+            return read_vectors(refit or require_refits(self._lake)[-1])
 
     def query(
         self, sql: str, *, as_of: VersionSpec | None = None, timeout: float = 300.0

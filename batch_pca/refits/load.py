@@ -1,27 +1,65 @@
-"""Load the fit of a published refit from its arrays, without Spark."""
+"""Load the fit and the reduced vectors of a published refit from its files, without Spark."""
 
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 
 from batch_pca.pca.projection import Projection
-from batch_pca.refits.folder import RefitFolder, read_components, read_moments
-from streaming.errors import SnapshotError
+from batch_pca.refits.catalog import RefitRow
+from batch_pca.refits.folder import read_components, read_moments
+from streaming.errors import SnapshotError, first_line
 
 
-def read_fit(folder: RefitFolder) -> Projection:
-    """Read the fit in the folder of a refit.
+def read_fit(refit: RefitRow) -> Projection:
+    """Read the fit of a refit.
 
     Raises
     ------
     SnapshotError
         If its arrays are missing or damaged.
     """
-    moments = read_moments(folder)
-    components = read_components(folder, moments.shift.size) if moments else None
+    moments = read_moments(refit.folder)
+    components = read_components(refit.folder, moments.shift.size) if moments else None
     if moments is None or components is None:
-        raise SnapshotError(
-            f"{folder.uri}: moments.npz or components.npz is missing or damaged: refit that version again"
-        )
+        raise _unusable(refit, "moments.npz or components.npz is missing or damaged")
     std = np.where(moments.constant(), 0.0, np.sqrt(moments.variance()))
     return Projection(moments.count, moments.mean(), std, components)
+
+
+def read_vectors(refit: RefitRow) -> pa.Table:
+    """Read the reduced vectors of a refit, ordered by path.
+
+    Returns
+    -------
+    pyarrow.Table
+        With the columns ``path``, ``label`` and ``reduced``.
+
+    Raises
+    ------
+    SnapshotError
+        If files are missing or damaged.
+    """
+    schema = pa.schema(
+        {"path": pa.string(), "label": pa.string(), "reduced": pa.list_(pa.float64())}
+    )
+    try:
+        files = map(pyarrow.parquet.read_table, refit.folder.parquet_files())
+        parts = [part.select(schema.names).cast(schema) for part in files]
+    except PermissionError:
+        raise
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise _unusable(refit, f"a file in parquet/ is damaged ({first_line(error)})") from error
+    vectors = pa.concat_tables([schema.empty_table(), *parts])
+    if len(vectors) != refit.rows:
+        counts = f"{len(vectors):,} of {refit.rows:,} vectors"
+        raise _unusable(refit, f"files are missing from parquet/, which has {counts}")
+    return vectors
+
+
+def _unusable(refit: RefitRow, problem: str) -> SnapshotError:
+    command = f"pomona refit {refit.lake.root} --full --as-of {refit.features_version}"
+    return SnapshotError(
+        f"{refit.folder.uri}: {problem}: run `{command}` with the options of this refit"
+    )

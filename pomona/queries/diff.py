@@ -160,7 +160,7 @@ def compare_refits(one: RefitRow, other: RefitRow) -> JsonObject:
             f"refits {one.refit_id} and {other.refit_id} are of the models {one.model_id} and {other.model_id}, "
             "whose features cannot be compared: use refits of the same model"
         )
-    bases = [read_fit(refit.folder).components for refit in (one, other)]
+    bases = [read_fit(refit).components for refit in (one, other)]
     return {
         "from": _refit_json(one),
         "to": _refit_json(other),

@@ -179,7 +179,7 @@ def _latest_scores(refits: list[RefitRow], row: JsonObject) -> JsonObject | None
     own = [refit for refit in refits if refit.model_id == row["model_id"]]
     for refit in sorted(own, key=lambda refit: refit.features_version, reverse=True):
         try:
-            scores = read_fit(refit.folder).transform(np.array([row["features"]]))[0]
+            scores = read_fit(refit).transform(np.array([row["features"]]))[0]
         except SnapshotError:  # its folder was deleted
             continue
         return {"refit_id": refit.refit_id, "scores": scores.tolist()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 import pomona
 import streaming.errors
 from batch_pca.pca.projection import Projection
+from batch_pca.refits.catalog import RefitRow
 from pomona.api import OpenLake, Pca
 from streaming.errors import LakeError, PomonaError, SnapshotError, SourceError, UsageError
 from support.lakes.deltars_lakes import create_deltars_lake, random_images, use_cache_folder
@@ -134,18 +137,71 @@ def test_options_are_keyword_only() -> None:
     }
 
 
+def write_vectors(refit: RefitRow) -> pa.Table:
+    """Write the reduced vectors of a refit that was published without them, in two files; return the rows."""
+    paths = [f"file:/{number:02}.jpg" for number in range(refit.rows)]
+    rows = pa.table(
+        {"path": paths, "label": ["Kiwi"] * refit.rows, "reduced": [[1.0, 2.0]] * refit.rows}
+    )
+    folder = Path(refit.folder.parquet.removeprefix("file:"))
+    folder.mkdir(parents=True)
+    half = refit.rows // 2
+    pa.parquet.write_table(rows[:half], folder / "part-0.parquet")
+    pa.parquet.write_table(rows[half:], folder / "part-1.parquet")
+    return rows
+
+
 def test_reduced_arrow_reads_only_the_reduced_rows(tmp_path: Path) -> None:
     history_lake = create_history_lake(tmp_path / "lake")
     last = history_lake.refits[1]
-    rows = pa.table({"path": ["file:/a.jpg"], "label": ["Kiwi"], "reduced": [[1.0, 2.0]]})
-    Path(last.folder.parquet.removeprefix("file:")).mkdir(parents=True)
-    pa.parquet.write_table(rows, f"{last.folder.parquet.removeprefix('file:')}/part-0.parquet")
+    rows = write_vectors(last)
     for name in ("moments.npz", "components.npz"):
         Path(history_lake.folder, "reduced", last.refit_id, name).unlink()
     lake = pomona.open_lake(history_lake.folder)
     assert lake.reduced_arrow().to_pylist() == rows.to_pylist()
     with pytest.raises(SnapshotError, match=r"moments.npz or components.npz is missing"):
         lake.latest_pca()
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def damage_page(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[4:60] = bytes(56)
+    file.write_bytes(content)
+
+
+def replace_columns(file: Path) -> None:
+    pa.parquet.write_table(pa.table({"path": ["file:/a.jpg"]}), file)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (Path.unlink, "files are missing from parquet/, which has 13 of 27 vectors"),
+        (lambda file: shutil.rmtree(file.parent), "which has 0 of 27 vectors"),
+        (truncate, "a file in parquet/ is damaged"),
+        (damage_page, "a file in parquet/ is damaged"),
+        (lambda file: file.write_bytes(b""), "a file in parquet/ is damaged"),
+        (replace_columns, "a file in parquet/ is damaged"),
+    ],
+)
+def test_missing_and_damaged_vectors_are_one_line(
+    damage: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    history_lake = create_history_lake(tmp_path / "lake")
+    refit = history_lake.refits[1]
+    write_vectors(refit)
+    damage(Path(refit.folder.parquet.removeprefix("file:"), "part-1.parquet"))
+    lake = pomona.open_lake(history_lake.folder)
+    for named in (refit, None):
+        with pytest.raises(SnapshotError, match=message) as error:
+            lake.reduced_arrow(named)
+        remedy = f"run `pomona refit {lake.root} --full --as-of 5` with the options of this refit"
+        assert str(error.value).endswith(remedy)
+        assert "\n" not in str(error.value)
 
 
 def test_package_exports_every_exception() -> None:
