@@ -610,7 +610,9 @@ class OpenLake:
         Raises
         ------
         UsageError
-            If the suffix is not supported, or no image has the label.
+            If the suffix is not supported, the file is a folder or lies inside the lake, or no image has the label.
+        ExternalError
+            If the file cannot be written.
 
         Examples
         --------

@@ -29,19 +29,24 @@ def similar(
     Example: pomona similar ./lake ./fruits/Kiwi/0_100.jpg --report similar.html
     """
     from pomona.output.console import Console
+    from pomona.output.files import check_output_file
     from pomona.output.tables import TableLayout
     from pomona.queries.session import resolve_as_of
     from pomona.similarity.search import similar as find_similar
+    from streaming.lake.layout import Lake
+    from streaming.storage.interface import normalize
 
     console = Console(as_json=as_json)
+    root = Lake.at(lake).root
+    if report is not None:
+        check_output_file(report, root, "--report", normalize(image))
     with console.status("comparing"):
         pinned = resolve_as_of(lake, as_of)
         result = find_similar(lake, image, top, pinned)
-        if report:
+        if report is not None:
             from pomona.similarity.report import write_report
-            from streaming.lake.layout import Lake
 
-            write_report(Lake.at(lake), result, Path(report))
+            write_report(Lake(root), result, Path(report))
     if pinned:
         console.print(f"as of  {pinned.description}")
     if as_json:

@@ -18,13 +18,13 @@ import pyarrow.parquet
 
 from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.refits.csv_injection import escape_formulas
+from pomona.output.files import check_output_file, output_errors
 from pomona.queries.session import check_label, open_lake, translate_read_errors, unknown_label
 from streaming.delta.reader import open_table, query, query_rows, quote_literal, strings_as_plain
-from streaming.errors import ExternalError, SnapshotError, UsageError
+from streaming.errors import SnapshotError, UsageError
 from streaming.lake.version_spec import VersionSpec
 from streaming.lake.versions import ResolvedVersion, resolve_version
-from streaming.storage.interface import is_s3, location_text
-from streaming.storage.write_file import is_replaceable
+from streaming.storage.interface import location_text
 
 Batches = Iterator[pa.RecordBatch]
 
@@ -74,20 +74,22 @@ def export(
     Raises
     ------
     UsageError
-        If the suffix is not one of these, or no image of the version has the label. Nothing is written.
+        If the suffix is not one of these, the file is a folder or lies inside the lake, or no image of the version has
+        the label. Nothing is written.
     ExternalError
         If the file cannot be written.
     SnapshotError
         If the version does not exist, or its rows have different numbers of features.
     """
-    file = location_text(file)
-    writer = _WRITERS.get(Path(file).suffix.lower())
-    if writer is None or is_s3(file) or "://" in file:
+    text = location_text(file)
+    writer = _WRITERS.get(Path(text).suffix.lower())
+    if writer is None:
         raise UsageError(
-            f"{file}: give a local path that ends with {', '.join(_WRITERS)}; the suffix selects the format"
+            f"{text}: give a local path that ends with {', '.join(_WRITERS)}; the suffix selects the format"
         )
     label = check_label(label)
     lake = open_lake(location)
+    path = check_output_file(text, lake.root)
     with translate_read_errors():
         version = resolve_version(lake, as_of)
         table = open_table(lake.features, version.number)
@@ -115,24 +117,20 @@ def export(
                     yield batch.select(schema.names).cast(schema)
 
     rows, width = size["rows"], size["most"] or 0
-    _replace_file(file, lambda target: writer(target, batches(), schema, rows, width))
-    return Export(file, rows, version)
+    _replace_file(path, lambda target: writer(target, batches(), schema, rows, width))
+    return Export(text, rows, version)
 
 
-def _replace_file(file: str, write: Callable[[BinaryIO], None]) -> None:
+def _replace_file(file: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write to a temporary folder beside the file, then rename the result."""
-    if not is_replaceable(Path(file)):
-        raise ExternalError(f"{file}: is a link or not a regular file: give another file")
-    try:
-        with tempfile.TemporaryDirectory(dir=Path(file).parent, prefix=".export-") as scratch:
-            temporary = Path(scratch, "export")
-            with temporary.open("wb") as target:
-                write(target)
-            os.replace(temporary, file)
-    except OSError as error:
-        raise ExternalError(
-            f"{file}: {error.strerror or error}: give a file in a writable folder with enough free space"
-        ) from error
+    with (
+        output_errors(str(file)),
+        tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as scratch,
+    ):
+        temporary = Path(scratch, "export")
+        with temporary.open("wb") as target:
+            write(target)
+        os.replace(temporary, file)
 
 
 def _write_parquet(

@@ -14,6 +14,7 @@ from streaming.errors import ExternalError, SnapshotError, UsageError, first_lin
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.storage.interface import TransientError, escape_name
+from streaming.storage.remedies import find_remedy
 
 if TYPE_CHECKING:
     from batch_pca.refits.catalog import RefitRow
@@ -36,14 +37,14 @@ def translate_read_errors() -> Iterator[None]:
         with translate_panics():
             yield
     except (TransientError, OSError, *table_read_errors()) as error:
-        line = first_line(error)
-        if (
-            len(line) > _MAX_MESSAGE_LENGTH
-        ):  # some messages quote all metadata of a file and end with the cause
+        text = " ".join(str(error).split())
+        remedy = find_remedy(text)
+        line = text if remedy else first_line(error)  # delta-rs may have the cause in another line
+        remedy = remedy or "if this happens again, a file of the lake is missing or damaged"
+        if len(line) > _MAX_MESSAGE_LENGTH:
+            # Some messages quote all metadata of a file and end with the cause.
             line = f"{line[: _MAX_MESSAGE_LENGTH // 2]} … {line[-_MAX_MESSAGE_LENGTH // 2 :]}"
-        raise ExternalError(
-            f"{line} (nothing was changed; if this happens again, a file of the lake is missing or damaged)"
-        ) from error
+        raise ExternalError(f"{line} (nothing was changed; {remedy})") from error
 
 
 def check_label(label: str | None) -> str | None:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from pomona.output.files import output_errors
 from pomona.similarity.search import SimilarityResult
 from streaming.counts import format_count
-from streaming.errors import ExternalError
 from streaming.images.display import ImageViewer, NotDisplayed
 from streaming.images.isolated_decode import IsolatedDecoder
 from streaming.lake.history import known_sources
 from streaming.lake.layout import Lake
 from streaming.sanitize import escape_html
-from streaming.storage.write_file import is_replaceable, replace_file
+from streaming.storage.write_file import replace_file
 
 _IMAGE_RETRY_TIMEOUT = 10.0  # seconds; the page shows a reason instead of the image after that
 _CSS = """:root{color-scheme:light dark}
@@ -28,14 +28,9 @@ li.query{border:3px solid}img,.none{width:100%;aspect-ratio:1;background:#fff;bo
 
 def write_report(lake: Lake, result: SimilarityResult, file: Path) -> None:
     """Write the page of a result in a lake to a file; ExternalError if the file cannot be written."""
-    if not is_replaceable(file):
-        raise ExternalError(f"--report {file}: is a link or not a regular file: give another file")
-    try:
-        replace_file(file, render_report(lake, result).encode())
-    except OSError as error:
-        raise ExternalError(
-            f"--report {file}: {error.strerror}: give a file in a writable folder"
-        ) from error
+    page = render_report(lake, result).encode()
+    with output_errors(f"--report {file}"):
+        replace_file(file, page)
 
 
 def render_report(lake: Lake, result: SimilarityResult) -> str:

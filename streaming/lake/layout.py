@@ -26,6 +26,7 @@ from streaming.storage.interface import (
     spark_problem,
 )
 from streaming.storage.open import check_access
+from streaming.storage.remedies import find_remedy
 
 if TYPE_CHECKING:  # `pomona status` does not import Spark
     from pyspark.sql import SparkSession
@@ -143,9 +144,8 @@ class Lake:
         try:
             return is_table(self.features)
         except (PermissionError, TransientError) as error:
-            raise ExternalError(
-                f"{self.features} cannot be listed ({error}): check its permissions and its disk, and rerun the command"
-            ) from error
+            remedy = find_remedy(str(error)) or "check its disk, and rerun the command"
+            raise ExternalError(f"{self.features} cannot be listed ({error}): {remedy}") from error
 
     def format(self) -> LakeFormat | None:
         """Return the format of this lake; None if there is no lake yet."""

@@ -10,6 +10,7 @@ from streaming import errors
 from streaming.errors import ExternalError, LeaseError, PomonaError, SnapshotError, first_line
 from streaming.spark.resource_exhaustion import explain_exhaustion
 from streaming.storage.interface import TransientError
+from streaming.storage.remedies import find_remedy
 
 # The cause stands last: in a worker's traceback, or behind the last "Caused by:".
 _FOR_USERS = re.compile(rf"{re.escape(errors.__name__)}\.(\w+): ([^\n]+)")
@@ -23,10 +24,6 @@ NOT_IN_XML = "a control character that XML cannot represent"
 _DOTS = "an empty part or a part of dots (a//b.jpg, ./a.jpg)"
 # Spark 3.5 lists the key a//b on S3 as a folder that contains itself, and recurses until the stack overflows.
 _ENDLESS_LISTING = re.compile(r"StackOverflowError.*HadoopFSUtils.*listLeafFiles", re.DOTALL)
-_FORBIDDEN = re.compile(
-    r"Permission ?denied|AccessDenied|AccessControl|Operation not permitted|Read-only file system",
-    re.IGNORECASE,
-)
 _CONNECTION = re.compile(
     r"time(?:d )?-?out|connect|network|unreachable|unknown ?host|throttl|slow ?down|temporar|\b50[0234]\b",
     re.IGNORECASE,
@@ -106,8 +103,8 @@ def unlistable_keys(error: BaseException, source: str) -> str:
 
 def _advice(cause: str, pattern: re.Pattern[str] | None) -> str:
     """Return the end of a message: only an error that may be transient is worth the same command again."""
-    if _FORBIDDEN.search(cause):
-        return "no data was lost; give this user access, or rerun the command as a user who has it"
+    if remedy := find_remedy(cause):
+        return f"no data was lost; {remedy}"
     if pattern is _TRANSIENT or _CONNECTION.search(cause):
         return "no data was lost; rerun the same command to resume"
     return "no data was lost"

@@ -86,14 +86,6 @@ def open_lock_file(path: Path, *, create: bool) -> int:
     return descriptor
 
 
-def is_replaceable(path: Path) -> bool:
-    """Return whether a path that a user gives for output is a regular file, or nothing yet."""
-    try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return True
-
-
 def _not_regular(path: Path) -> LakeError:
     return LakeError(
         f"{path}: is a link or not a regular file, so it was not created by Pomona: delete it"

@@ -119,7 +119,7 @@ def test_export_of_empty_lake_has_no_rows(suffix: str, tmp_path: Path) -> None:
             "features.xlsx: give a local path that ends with .parquet, .csv, .npz",
         ),
         ("features", {}, "the suffix selects the format"),
-        ("s3://bucket/features.csv", {}, "give a local path"),
+        ("s3://bucket/features.csv", {}, "give the path of a local file"),
         ("features.csv", {"label": "Durian"}, "--label Durian: no such label in version 1"),
     ],
 )
@@ -138,8 +138,19 @@ def test_unusable_argument_is_rejected(
 
 
 def test_unwritable_file_is_reported_with_its_name(lake: Lake, tmp_path: Path) -> None:
-    with pytest.raises(ExternalError, match=r"missing/features.csv: No such file or directory"):
+    with pytest.raises(ExternalError, match=r"missing/features.csv: .*missing is not a folder"):
         export(lake.root, str(tmp_path / "missing" / "features.csv"))
+
+
+def test_file_inside_the_lake_is_rejected(lake: Lake) -> None:
+    folder = Path(lake.root.removeprefix("file:"))
+    before = sorted(folder.rglob("*"))
+    for file in ("x.csv", "features/x.parquet"):
+        with pytest.raises(UsageError, match="lies inside the lake"):
+            export(lake.root, folder / file)
+    with pytest.raises(ExternalError, match="its name is longer than 255 bytes"):
+        export(lake.root, folder.parent / f"{'x' * 256}.csv")
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_failed_export_keeps_existing_file(

@@ -166,9 +166,16 @@ def test_report_shows_no_thumbnail_of_planted_rows(tmp_path: Path, pomona: Comma
 
 def test_unwritable_report_is_one_line(tmp_path: Path, pomona: Command) -> None:
     create_deltars_lake(tmp_path / "lake", random_images(3, WIDTH))
-    file = tmp_path / "no" / "x"
-    done = pomona("similar", tmp_path / "lake", "/photos/0/000000.jpg", "--report", file)
-    assert "give a file in a writable folder" in done.error_line
+    image = tmp_path / "a.jpg"
+    image.write_bytes(b"image")
+    for file, message in (
+        (tmp_path / "no" / "x", "no is not a folder: create it"),
+        (image, "is the image itself"),
+        (tmp_path / "lake" / "x.html", "lies inside the lake"),
+    ):
+        done = pomona("similar", tmp_path / "lake", image, "--report", file)
+        assert message in done.error_line
+    assert image.read_bytes() == b"image"
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ Caused by: java.io.IOException: No space left on device
 """
 
 RERUN = "; rerun the same command to resume"
+WRITABLE = "; mount the file system for writing, or choose a path on another one"
 ACCESS = "; give this user access, or rerun the command as a user who has it"
 
 
@@ -119,10 +120,10 @@ def test_message_says_that_rerun_resumes() -> None:
         (RuntimeError("Caused by: java.net.UnknownHostException: s3.example"), RERUN),
         (RuntimeError("Caused by: java.net.SocketTimeoutException: Read timed out"), RERUN),
         (PermissionError(13, "Permission denied", "/lake/features"), ACCESS),
-        (OSError(30, "Read-only file system", "/lake/features"), ACCESS),
+        (OSError(30, "Read-only file system", "/lake/features"), WRITABLE),
         (TransientError("file:/lake/x: [Errno 1] Operation not permitted"), ACCESS),
         (RuntimeError("Caused by: java.nio.file.AccessDeniedException: /lake"), ACCESS),
-        (OSError(36, "File name too long"), ""),
+        (OSError(36, "File name too long"), "; choose a shorter path"),
         (RuntimeError(FROM_PYTHON), ""),
         (pa.ArrowInvalid("no Parquet"), ""),
     ],

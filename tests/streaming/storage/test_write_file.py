@@ -19,7 +19,6 @@ from streaming.storage.create_if_absent import create_if_absent
 from streaming.storage.local import LocalStorage
 from streaming.storage.write_file import (
     create_file,
-    is_replaceable,
     open_lock_file,
     replace_file,
 )
@@ -193,14 +192,6 @@ def test_link_to_lake_and_links_within_it_are_permitted(tmp_path: Path) -> None:
     (tmp_path / "real" / "tags").symlink_to("models")
     (tmp_path / "link").symlink_to("real")
     Lake.at(str(tmp_path / "link")).ensure_writable_location()
-
-
-def test_output_file_of_user_is_replaceable_unless_it_is_a_link_or_special(victim: Path) -> None:
-    assert is_replaceable(victim)
-    assert is_replaceable(victim.with_name("none"))
-    victim.with_name("link").symlink_to(victim)
-    for path in (victim.with_name("link"), Path("/dev/stdout"), Path("/dev/null"), victim.parent):
-        assert not is_replaceable(path)
 
 
 def test_no_other_module_opens_files_for_writing() -> None:
