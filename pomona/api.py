@@ -323,6 +323,11 @@ class OpenLake:
     def refits(self) -> list[RefitRow]:
         """Return all published refits, oldest first.
 
+        Raises
+        ------
+        LakeError
+            If the lake was deleted.
+
         Examples
         --------
         >>> import pomona

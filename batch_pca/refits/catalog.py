@@ -139,8 +139,9 @@ class RefitRow:
 
 
 def read_refits(lake: Lake) -> list[RefitRow]:
-    """Read all refits of a lake, oldest first, without Spark."""
+    """Read all refits of a lake, oldest first, without Spark; LakeError if the lake does not exist (any more)."""
     if not is_table(lake.refits):
+        lake.check_exists()
         return []
     refits = [
         RefitRow(

@@ -165,9 +165,17 @@ class Lake:
         if lake_format or exists:
             check_format(self.root, lake_format or LakeFormat(1), allow_older=allow_older)
         if not exists:
-            raise LakeError(
-                f"{self.root} is not a lake (it has no features/): use the LAKE given to `pomona ingest`"
-            )
+            raise self._no_lake()
+
+    def check_exists(self) -> None:
+        """Raise LakeError if there is no features table here, for example any more."""
+        if not self.exists():
+            raise self._no_lake()
+
+    def _no_lake(self) -> LakeError:
+        return LakeError(
+            f"{self.root} is not a lake (it has no features/): use the LAKE given to `pomona ingest`"
+        )
 
     def ensure_writable_location(self) -> None:
         """Raise LakeError if the location contains files that are not of a lake."""

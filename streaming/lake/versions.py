@@ -90,6 +90,7 @@ def resolve_version(
 
 
 def _no_version(lake: Lake) -> SnapshotError:
+    lake.check_exists()
     return SnapshotError(f"{lake.features}: its log contains no version")
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,32 @@ def test_reduced_arrow_reads_only_the_reduced_rows(tmp_path: Path) -> None:
     assert lake.reduced_arrow().to_pylist() == rows.to_pylist()
     with pytest.raises(SnapshotError, match=r"moments.npz or components.npz is missing"):
         lake.latest_pca()
+
+
+def test_all_methods_report_a_deleted_lake(tmp_path: Path) -> None:
+    history_lake = create_history_lake(tmp_path / "lake")
+    lake = pomona.open_lake(history_lake.folder)
+    shutil.rmtree(history_lake.folder)
+    for call in (
+        lake.refits,
+        lake.version,
+        partial(lake.version, 1),
+        lake.features_arrow,
+        lake.features_pandas,
+        lake.features,
+        lake.latest_pca,
+        lake.reduced_arrow,
+        lake.duplicates,
+        partial(lake.diff, 0),
+        partial(lake.similar, "a.jpg"),
+        partial(lake.prune, keep=1),
+        partial(lake.export, tmp_path / "a.csv"),
+        partial(lake.query, "SELECT 1"),
+        partial(pomona.refit, history_lake.folder),
+    ):
+        with pytest.raises(LakeError, match=r"is not a lake \(it has no features/\)"):
+            call()
+    assert not any(tmp_path.iterdir())
 
 
 def truncate(file: Path) -> None:
