@@ -242,7 +242,7 @@ def test_timeout_that_is_no_number_of_seconds_is_rejected(
     query_lake: QueryLake, timeout: Any
 ) -> None:
     with (
-        pytest.raises(UsageError, match="give a number of seconds above 0"),
+        pytest.raises(UsageError, match=r"timeout.*give a number"),
         run_query(str(query_lake.folder), "SELECT 1", timeout=timeout),
     ):
         pass
