@@ -25,8 +25,8 @@ from batch_pca.refits.catalog import (
     read_refits_and_abandoned,
 )
 from batch_pca.refits.drift import (
-    DriftLimits,
-    apply_limits,
+    DriftThresholds,
+    apply_thresholds,
     check_baseline,
     find_baselines,
     find_named_baseline,
@@ -76,7 +76,7 @@ class RefitOptions:
         Path prefix of the rows to fit. All rows are transformed.
     full : bool
         Read all rows, and refit even if nothing changed since an earlier refit.
-    drift : DriftLimits
+    drift : DriftThresholds
         Drift thresholds.
     baseline : str, optional
         ID of the refit to measure drift against. Default: the previous scheduled refit, which has the same model and
@@ -99,7 +99,7 @@ class RefitOptions:
     as_of: VersionSpec | None = None
     fit_on: str | os.PathLike[str] | None = None
     full: bool = False
-    drift: DriftLimits = field(default_factory=DriftLimits)
+    drift: DriftThresholds = field(default_factory=DriftThresholds)
     baseline: str | None = None
 
     def __post_init__(self) -> None:
@@ -216,7 +216,7 @@ def _refit(
     if not options.full:
         unchanged = find_unchanged(_comparable(earlier, options), version.number, options.as_json())
         if unchanged:
-            return RefitResult(apply_limits(unchanged, options.drift), is_new=False)
+            return RefitResult(apply_thresholds(unchanged, options.drift), is_new=False)
 
     timer = PhaseTimer()
     recent = None if options.as_of is not None else commits_to_read(earlier, version.number)

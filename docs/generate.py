@@ -123,7 +123,7 @@ PUBLIC: dict[str, tuple[Any, ...]] = {
         pomona.refit,
         pomona.RefitOptions,
         pomona.FitOptions,
-        pomona.DriftLimits,
+        pomona.DriftThresholds,
         RefitResult,
         RefitRow,
     ),

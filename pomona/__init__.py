@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from batch_pca.pca.fit import FitOptions
     from batch_pca.refit import RefitOptions, RefitResult, refit
-    from batch_pca.refits.drift import DriftLimits
+    from batch_pca.refits.drift import DriftThresholds
     from pomona.api import OpenLake
     from streaming.errors import (
         AccountError,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccountError",
     "ClosedPipeError",
-    "DriftLimits",
+    "DriftThresholds",
     "ExternalError",
     "FailureRateExceeded",
     "FitOptions",
@@ -59,7 +59,7 @@ __all__ = [
 
 # Imported on first use: `import pomona` loads neither Spark nor pandas. The other names are exceptions.
 _MODULES = {
-    "DriftLimits": "batch_pca.refits.drift",
+    "DriftThresholds": "batch_pca.refits.drift",
     "FitOptions": "batch_pca.pca.fit",
     "IngestSettings": "streaming.ingest.settings",
     "IngestSummary": "streaming.ingest.settings",

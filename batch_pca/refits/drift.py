@@ -27,7 +27,7 @@ _MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
-class DriftLimits:
+class DriftThresholds:
     """Thresholds above which a refit is reported as drifted.
 
     Parameters
@@ -47,9 +47,9 @@ class DriftLimits:
     Examples
     --------
     >>> import pomona
-    >>> options = pomona.RefitOptions(drift=pomona.DriftLimits(angle=10))
+    >>> options = pomona.RefitOptions(drift=pomona.DriftThresholds(angle=10))
     >>> options.drift
-    DriftLimits(angle=10, shift=0.5, label=1.0)
+    DriftThresholds(angle=10, shift=0.5, label=1.0)
     """
 
     angle: float = 15.0
@@ -58,9 +58,9 @@ class DriftLimits:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name, limit in asdict(self).items():
-            if not limit >= 0 or math.isinf(limit):
-                raise UsageError(f"--max-drift {name}={limit}: give a number, 0 or more")
+        for name, threshold in asdict(self).items():
+            if not threshold >= 0 or math.isinf(threshold):
+                raise UsageError(f"--max-drift {name}={threshold}: give a number, 0 or more")
 
     @classmethod
     def names(cls) -> list[str]:
@@ -95,28 +95,28 @@ class Drift:
     new_labels: Mapping[str, int] = field(default_factory=dict)
     vanished_labels: Mapping[str, int] = field(default_factory=dict)
 
-    def exceeded(self, limits: DriftLimits) -> dict[str, str]:
+    def exceeded(self, thresholds: DriftThresholds) -> dict[str, str]:
         """Return a description of each exceeded threshold, by the name of the threshold; empty if there are none."""
         found = {}
-        if self.angle > limits.angle:
+        if self.angle > thresholds.angle:
             found["angle"] = (
-                f"correlation matrix rotated by {self.angle:.1f}° (threshold {limits.angle:g}°)"
+                f"correlation matrix rotated by {self.angle:.1f}° (threshold {thresholds.angle:g}°)"
             )
-        if self.shift > limits.shift:
+        if self.shift > thresholds.shift:
             found["shift"] = (
-                f"mean shifted by {self.shift:.2f} standard deviations (threshold {limits.shift:g})"
+                f"mean shifted by {self.shift:.2f} standard deviations (threshold {thresholds.shift:g})"
             )
-        above = [item for item in self.labels.items() if item[1] > limits.label]
+        above = [item for item in self.labels.items() if item[1] > thresholds.label]
         if above:
             (label, largest), *others = above
             more = f" (and {len(others):,} more)" if others else ""
             found["label"] = (
                 f"label {label} shifted by {largest:.2f} standard deviations{more} "
-                f"(threshold {limits.label:g})"
+                f"(threshold {thresholds.label:g})"
             )
         return found
 
-    def columns(self, limits: DriftLimits) -> dict[str, Any]:
+    def columns(self, thresholds: DriftThresholds) -> dict[str, Any]:
         """Return the values of the drift columns of ``refits/``."""
         return {
             "drift_from": self.since,
@@ -125,8 +125,8 @@ class Drift:
             "drift_labels": _to_json(self.labels),
             "drift_new_labels": _to_json(self.new_labels),
             "drift_vanished_labels": _to_json(self.vanished_labels),
-            "drift_limits": _to_json(asdict(limits)),
-            "drift_exceeded": "; ".join(self.exceeded(limits).values()) or None,
+            "drift_limits": _to_json(asdict(thresholds)),
+            "drift_exceeded": "; ".join(self.exceeded(thresholds).values()) or None,
         }
 
 
@@ -156,19 +156,19 @@ def exceeded_thresholds(row: RefitRow) -> set[str]:
     found = drift_of(row)
     if found is None or row.drift_limits is None:
         return set()
-    return set(found.exceeded(DriftLimits(**_limits(row))))
+    return set(found.exceeded(DriftThresholds(**_thresholds(row))))
 
 
-def _limits(row: RefitRow) -> dict[str, Any]:
-    names = [known.name for known in fields(DriftLimits)]
+def _thresholds(row: RefitRow) -> dict[str, Any]:
+    names = [known.name for known in fields(DriftThresholds)]
     found = row.parse("drift_limits", {name: Optional(float) for name in names})
     return {name: found[name] for name in names if name in found}
 
 
-def apply_limits(row: RefitRow, limits: DriftLimits) -> RefitRow:
+def apply_thresholds(row: RefitRow, thresholds: DriftThresholds) -> RefitRow:
     """Return the row of an earlier refit with the thresholds of this call."""
     found = drift_of(row)
-    return replace(row, **found.columns(limits)) if found else row
+    return replace(row, **found.columns(thresholds)) if found else row
 
 
 def describe_drift(row: RefitRow) -> str:

@@ -26,7 +26,7 @@ from streaming.errors import (
 if TYPE_CHECKING:
     from batch_pca.pca.fit import FitOptions
     from batch_pca.refit import RefitOptions, RefitResult
-    from batch_pca.refits.drift import DriftLimits
+    from batch_pca.refits.drift import DriftThresholds
     from pomona.output.console import Console
 
 
@@ -96,7 +96,7 @@ def refit(
         as_of=as_of,
         fit_on=fit_on,
         full=full,
-        drift=drift_limits(max_drift or ()),
+        drift=drift_thresholds(max_drift or ()),
         baseline=baseline,
     )
     run = partial(refit_every, every=every) if every else refit_once
@@ -127,24 +127,24 @@ def fit_options(components: int | None, variance: float | None) -> FitOptions:
     return FitOptions(components, variance)
 
 
-def drift_limits(texts: Sequence[str]) -> DriftLimits:
+def drift_thresholds(texts: Sequence[str]) -> DriftThresholds:
     """Parse thresholds such as ``angle=15``; raise UsageError for an unknown name or a bad number."""
-    from batch_pca.refits.drift import DriftLimits
+    from batch_pca.refits.drift import DriftThresholds
 
-    *first, last = DriftLimits.names()
+    *first, last = DriftThresholds.names()
     names = f"{', '.join(first)} or {last}"
-    limits: dict[str, float] = {}
+    thresholds: dict[str, float] = {}
     for text in texts:
-        name, _, limit = text.partition("=")
+        name, _, threshold = text.partition("=")
         try:
-            if name not in DriftLimits.names():
+            if name not in DriftThresholds.names():
                 raise ValueError
-            limits[name] = float(limit)
+            thresholds[name] = float(threshold)
         except ValueError:
             raise UsageError(
                 f"--max-drift {text}: expected NAME=NUMBER with NAME {names}, such as angle=15"
             ) from None
-    return DriftLimits(**limits)
+    return DriftThresholds(**thresholds)
 
 
 def refit_once(

@@ -298,7 +298,7 @@ def lake_of_three(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (lambda lake: pomona.RefitOptions(full="yes"), "full='yes': give True or False"),
         (lambda lake: pomona.RefitOptions(drift=None), "drift=None: give an instance of"),
         (lambda lake: pomona.RefitOptions(baseline=1), "baseline=1: give a string or None"),
-        (lambda lake: pomona.DriftLimits(angle="1"), "angle='1': give a number"),
+        (lambda lake: pomona.DriftThresholds(angle="1"), "angle='1': give a number"),
         (lambda lake: pomona.IngestSettings(once=1), "once=1: give True or False"),
         (lambda lake: pomona.IngestSettings(trigger="5"), "trigger='5': give a number or None"),
         (lambda lake: pomona.IngestSettings(settle=None), "settle=None: give a number"),

@@ -17,8 +17,8 @@ from batch_pca.pca.moments import Moments
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.drift import (
     Drift,
-    DriftLimits,
-    apply_limits,
+    DriftThresholds,
+    apply_thresholds,
     check_baseline,
     correlation_angle,
     describe_drift,
@@ -148,9 +148,9 @@ def test_small_angles_are_accurate(degrees: float) -> None:
 def test_same_rows_have_no_drift(tmp_path: Path) -> None:
     found = measure(tmp_path, BEFORE, BEFORE)
     assert max(found.angle, found.shift, *found.labels.values()) < 1e-5
-    assert not found.exceeded(DriftLimits())
+    assert not found.exceeded(DriftThresholds())
     assert not found.new_labels | found.vanished_labels
-    assert found.columns(DriftLimits())["drift_exceeded"] is None
+    assert found.columns(DriftThresholds())["drift_exceeded"] is None
 
 
 def test_new_and_vanished_labels_are_counted(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_new_and_vanished_labels_are_counted(tmp_path: Path) -> None:
     assert set(found.new_labels) == {"New ✓", fig}
     assert set(found.vanished_labels) == {"Old", "Older", "Rare", ananas}
     assert set(found.labels) == set(counted[0]) & set(counted[1])
-    row = replace(publish(tmp_path, before), **found.columns(DriftLimits()))
+    row = replace(publish(tmp_path, before), **found.columns(DriftThresholds()))
     assert drift_of(row) == found
     assert (row.new_labels, row.vanished_labels) == (found.new_labels, found.vanished_labels)
     text = describe_drift(row)
@@ -233,20 +233,20 @@ def test_named_baseline_must_exist_and_have_the_same_model(tmp_path: Path) -> No
 
 def test_exceeded_thresholds_are_described(tmp_path: Path) -> None:
     found = Drift("before", 31.25, 0.75, {"Fig": 1.5, "Kiwi": 1.25, "Pear": 0.1})
-    assert not found.exceeded(DriftLimits(32, 0.8, 2))
-    assert not found.exceeded(DriftLimits(angle=31.25, shift=0.75, label=1.5))
-    assert found.exceeded(DriftLimits()) == {
+    assert not found.exceeded(DriftThresholds(32, 0.8, 2))
+    assert not found.exceeded(DriftThresholds(angle=31.25, shift=0.75, label=1.5))
+    assert found.exceeded(DriftThresholds()) == {
         "angle": "correlation matrix rotated by 31.2° (threshold 15°)",
         "shift": "mean shifted by 0.75 standard deviations (threshold 0.5)",
         "label": "label Fig shifted by 1.50 standard deviations (and 1 more) (threshold 1)",
     }
-    columns = found.columns(DriftLimits())
+    columns = found.columns(DriftThresholds())
     assert json.loads(columns["drift_labels"]) == found.labels
-    assert columns["drift_exceeded"] == "; ".join(found.exceeded(DriftLimits()).values())
+    assert columns["drift_exceeded"] == "; ".join(found.exceeded(DriftThresholds()).values())
     # Only the thresholds that were exceeded, with the thresholds of that call.
     row = publish(tmp_path, BEFORE, **columns)
     assert exceeded_thresholds(row) == {"angle", "shift", "label"}
-    lenient = apply_limits(row, DriftLimits(angle=40, shift=0.5, label=9))
+    lenient = apply_thresholds(row, DriftThresholds(angle=40, shift=0.5, label=9))
     assert exceeded_thresholds(lenient) == {"shift"}
     assert lenient.drift_exceeded == "mean shifted by 0.75 standard deviations (threshold 0.5)"
 
@@ -254,7 +254,7 @@ def test_exceeded_thresholds_are_described(tmp_path: Path) -> None:
 def test_drift_of_earlier_format_is_described_and_not_compared(tmp_path: Path) -> None:
     old = publish(tmp_path, BEFORE, drift_from="x", drift_angle=70.0, drift_shift=0.5)
     assert (drift_of(old), exceeded_thresholds(old)) == (None, set())
-    assert apply_limits(old, DriftLimits(angle=1)) is old
+    assert apply_thresholds(old, DriftThresholds(angle=1)) is old
     assert describe_drift(old).startswith(
         "since x: subspace rotated by 70.0°, mean shifted by 0.50"
     )
@@ -263,7 +263,7 @@ def test_drift_of_earlier_format_is_described_and_not_compared(tmp_path: Path) -
 @pytest.mark.parametrize("limit", [-1, float("nan"), float("inf")])
 def test_invalid_threshold_is_rejected(limit: float) -> None:
     with pytest.raises(UsageError, match="--max-drift shift="):
-        DriftLimits(shift=limit)
+        DriftThresholds(shift=limit)
 
 
 def test_baseline_is_previous_scheduled_refit_with_same_options(tmp_path: Path) -> None:

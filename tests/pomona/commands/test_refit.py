@@ -19,8 +19,8 @@ import pytest
 
 from batch_pca.refit import RefitOptions, RefitResult
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.drift import DriftLimits
-from pomona.commands.refit import drift_limits, refit_every, refit_json, refit_lines
+from batch_pca.refits.drift import DriftThresholds
+from pomona.commands.refit import drift_thresholds, refit_every, refit_json, refit_lines
 from streaming.errors import ExternalError, LakeError, SnapshotError, UsageError
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
@@ -112,12 +112,12 @@ def test_drift_is_reported_and_thresholds_only_if_exceeded() -> None:
     assert refit_json(RESULT)["drift"] is None
 
 
-def test_drift_limits_are_parsed_and_bad_ones_rejected() -> None:
-    assert drift_limits([]) == DriftLimits()
-    assert drift_limits(["angle=12.5", "label=2"]) == DriftLimits(angle=12.5, label=2.0)
+def test_drift_thresholds_are_parsed_and_bad_ones_rejected() -> None:
+    assert drift_thresholds([]) == DriftThresholds()
+    assert drift_thresholds(["angle=12.5", "label=2"]) == DriftThresholds(angle=12.5, label=2.0)
     for text in ("angle", "30", "turn=3", "angle=", "shift=nan", "label=-1"):
         with pytest.raises(UsageError, match="--max-drift"):
-            drift_limits([text])
+            drift_thresholds([text])
 
 
 def test_lines_of_unchanged_refit_name_the_earlier_one() -> None:
