@@ -18,6 +18,7 @@ import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from streaming.counts import format_count
 from streaming.storage.interface import prefix_below
 from streaming.storage.range_reader import open_ranges
 
@@ -103,7 +104,9 @@ def feature_matrix(column: pa.ListArray) -> NDArray[np.float32]:
         return np.empty((0, 0), np.float32)
     lengths = pa.compute.list_value_length(column).to_numpy(zero_copy_only=False)
     if (lengths != lengths[0]).any():  # the length of null is NaN, which equals nothing
-        raise ValueError(f"vectors among {len(column)} rows are null or have another length")
+        raise ValueError(
+            f"vectors among {format_count(len(column), 'row')} are null or have another length"
+        )
     values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(column), -1)
 

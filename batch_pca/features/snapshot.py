@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from batch_pca.features.parquet_reader import Part, plan_parts
+from streaming.counts import format_count
 from streaming.delta.reader import open_table, query, quote_literal
 from streaming.delta.tables import read_table
 from streaming.errors import SnapshotError, TooFewRowsError
@@ -111,7 +112,7 @@ def take_snapshot(
         )
     if total < 2:
         raise TooFewRowsError(
-            f"{name} has {total} rows, but a fit needs at least 2: ingest more images first"
+            f"{name} has {format_count(total, 'row')}, but a fit needs at least 2: ingest more images first"
         )
     (only,) = counts
     if not only["rows_to_fit"]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from batch_pca.pca.moments import Matrix, Moments, Vector
 from batch_pca.pca.projection import Projection
 from streaming.arguments import check_fields
+from streaming.counts import format_count
 from streaming.errors import SnapshotError, UsageError
 
 # Rounding of the cumulative sum of a few thousand ratios.
@@ -133,7 +134,7 @@ def fit(
     varies = ~moments.constant()
     columns = int(varies.sum())
     if not columns:
-        cause = f"all {varies.size} columns are constant over {moments.count} rows"
+        cause = f"no column of {format_count(moments.count, 'row')} varies"
         raise SnapshotError(f"{cause}: ingest images that differ, or check the weights")
     limit = min(moments.count - 1, columns)
     _validate_components(options, limit, moments.count)
@@ -160,9 +161,9 @@ def fit(
 def _validate_components(options: FitOptions, limit: int, rows: int) -> None:
     if options.components is not None and options.components > limit:
         cause = (
-            f"{rows} rows allow at most {limit} components"
+            f"{format_count(rows, 'row')} allow at most {format_count(limit, 'component')}"
             if limit == rows - 1
-            else f"only {limit} columns vary"
+            else f"the number of columns that vary is {limit:,}"
         )
         raise SnapshotError(
             f"{options.components} components are too many, {cause}: "

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streaming.counts import format_count
 from streaming.errors import SnapshotError
 
 Vector = NDArray[np.float64]
@@ -79,7 +80,9 @@ class Moments:
             If the shifts differ or `other` has more rows.
         """
         if other.count > self.count:
-            raise ValueError(f"cannot subtract {other.count} rows from {self.count}")
+            raise ValueError(
+                f"cannot subtract {format_count(other.count, 'row')} from {self.count:,}"
+            )
         rest = self._combine(other, -1)
         return rest if rest.count else Moments.zero(self.shift)  # without rounding errors
 
@@ -137,7 +140,7 @@ class Moments:
 
     def _require_rows(self, rows: int) -> None:
         if self.count < rows:
-            raise ValueError(f"{self.count} rows, but at least {rows} are needed")
+            raise ValueError(f"{format_count(self.count, 'row')}, but at least {rows} are needed")
 
     def _check_shapes(self) -> None:
         """Raise ValueError unless all arrays are of float64 and of the same width."""
@@ -201,7 +204,7 @@ def check_finite(rows: NDArray[Any]) -> None:
     invalid = sum(int(np.sum(~np.isfinite(block).all(axis=1))) for block in _blocks(rows))
     if invalid:
         raise SnapshotError(
-            f"{invalid} of {len(rows)} rows contain NaN or infinity: ingest their images again, "
+            f"NaN or infinity in {invalid:,} of {format_count(len(rows), 'row')}: ingest the images again, "
             "or refit an earlier version"
         )
 

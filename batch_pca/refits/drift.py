@@ -19,6 +19,7 @@ from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.folder import read_moments
 from batch_pca.refits.label_means import LabelSums, read_label_sums
 from streaming.arguments import check_fields
+from streaming.counts import format_count
 from streaming.errors import SnapshotError, UsageError
 from streaming.storage.documents import Optional
 
@@ -191,7 +192,10 @@ def describe_drift(row: RefitRow) -> str:
 
 
 def _name_labels(counts: Mapping[str, int]) -> str:
-    named = [f"{label} ({count:,} rows)" for label, count in list(counts.items())[:_MAX_NAMED]]
+    named = [
+        f"{label} ({format_count(count, 'row')})"
+        for label, count in list(counts.items())[:_MAX_NAMED]
+    ]
     more = len(counts) - len(named)
     return ", ".join(named) + (f" and {more:,} more" if more else "")
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from batch_pca.refits.catalog import RefitRow, delete_rows, read_refits_and_abandoned
 from batch_pca.refits.folder import RefitFolder, mark_for_removal, remove_abandoned
 from streaming.arguments import check_fields
+from streaming.counts import format_count
 from streaming.errors import LakeError, UsageError
 from streaming.lake.history import same_rows
 from streaming.lake.layout import Lake
@@ -218,6 +219,6 @@ def _check_removed(folders: Sequence[RefitFolder]) -> None:
     remaining = [folder.uri for folder in folders if folder.exists()]
     if remaining:
         raise LakeError(
-            f"{len(remaining)} folders of removed refits cannot be deleted, such as {remaining[0]}: "
+            f"{format_count(len(remaining), 'folder')} of removed refits cannot be deleted, such as {remaining[0]}: "
             "grant the permission to delete their files, then run pomona prune again"
         )

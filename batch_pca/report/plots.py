@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from batch_pca.pca.fit import Reduction
 from batch_pca.report.markers import COLORS
+from streaming.counts import format_count
 
 #: Explained variance ratios whose number of components is marked in the plot and listed in the report.
 TARGET_RATIOS = (0.90, 0.95, 0.99)
@@ -86,7 +87,7 @@ def plot_variance(reduction: Reduction) -> Plot:
             k = reduction.components_for(target)
             label = f"{target:.0%}: {k:,}"
             axes.plot(k, cumulative[k - 1], shape, color=color, label=label, linestyle="")
-        limit = f"at most {len(ratio):,}: only {reduction.count:,} rows"
+        limit = f"at most {len(ratio):,}: only {format_count(reduction.count, 'row')}"
         _add_legend(axes, "lower right", limit if reduction.limited_by_rows else None)
 
     return _render((draw_ratio, draw_cumulative), "variance", height=4.2)

@@ -166,7 +166,8 @@ def render(data: ReportData) -> Report:
         style=_read_resource("report.css"),
         lake=sections.breakable(data.lake),
         cards=sections.summary_cards(fit, points.total),
-        sample=f"{len(codes):,} of {points.total:,} rows, {len(set(points.labels)):,} labels",
+        sample=f"{len(codes):,} of {format_count(points.total, 'row')}, "
+        + format_count(len(set(points.labels)), "label"),
         scatter=sections.png_figure(scatter, "Scores on the first components, marked by label"),
         labels=sections.label_list(labels, codes, label_styles(labels, data.label_order)),
         label_statistics=sections.label_statistics(labels, codes, points.scores),
@@ -205,7 +206,7 @@ def _entries(labels: Sequence[str]) -> tuple[list[str], NDArray[np.uint32]]:
     code_of = {label: code for code, label in enumerate(entries)}
     codes = [code_of.get(label, len(entries)) for label in labels]
     if len(counts) > len(entries):
-        entries.append(f"({len(counts) - len(entries):,} other labels)")
+        entries.append(f"({format_count(len(counts) - len(entries), 'other label')})")
     return entries, np.array(codes, dtype=np.uint32)
 
 

@@ -14,6 +14,7 @@ from batch_pca.pca.fit import Reduction
 from batch_pca.report.markers import MarkerStyle
 from batch_pca.report.outliers import NotableImage
 from batch_pca.report.plots import TARGET_RATIOS, DriftPoint
+from streaming.counts import format_count
 from streaming.sanitize import display_locations, escape_html
 
 Codes = NDArray[np.uint32]
@@ -142,8 +143,8 @@ def explained_variance(fit: Reduction, svgs: Sequence[str]) -> str:
         (f"{ratio:.0%} of the variance", f"{fit.components_for(ratio):,}")
         for ratio in TARGET_RATIOS
     ]
-    note = f"""<p class="note">Only {fit.count:,} rows were fitted, so there are at most
-{fit.count - 1:,} components: the number of rows is the limit here, not the data. With more rows
+    note = f"""<p class="note">Only {format_count(fit.count, "row")} were fitted. The limit is
+{format_count(fit.count - 1, "component")}: the number of rows is the limit here, not the data. With more rows
 the numbers for 90%, 95% and 99% would grow.</p>"""
     first = f"The first component explains {fit.explained_variance_ratio[0]:.1%} of the variance"
     components = "; ".join(f"{count} explain {ratio}" for ratio, count in needed)
@@ -219,7 +220,7 @@ def quarantine(
         for reason, count in sorted(images.items(), key=lambda item: (-item[1], item[0]))
     )
     total = sum(images.values())
-    counted = "1 image was" if total == 1 else f"{total:,} images were"
+    counted = f"{format_count(total, 'image')} {'was' if total == 1 else 'were'}"
     details = ""
     if listed:
         more = f", {len(listed):,} of {total:,}" if len(listed) < total else ""

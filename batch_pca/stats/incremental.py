@@ -17,6 +17,7 @@ from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.folder import read_moments
 from batch_pca.stats.change_feed import Changes, change_feed, sum_changes, sum_few_changes
 from batch_pca.stats.full_scan import sum_moments, sum_parts
+from streaming.counts import format_count
 from streaming.delta.log import Version
 from streaming.errors import SnapshotError
 from streaming.storage.interface import TransientError
@@ -106,7 +107,9 @@ def compute_statistics(
             moments = sum_moments(snapshot.rows_to_fit)
         else:
             moments = sum_parts(snapshot.spark, snapshot.parts, snapshot.prefix)
-        return Statistics(moments, FULL, None, f"all {moments.count:,} rows read ({reason})")
+        return Statistics(
+            moments, FULL, None, f"all {format_count(moments.count, 'row')} read ({reason})"
+        )
 
 
 def _latest_usable(snapshot: Snapshot, refits: list[RefitRow]) -> tuple[RefitRow, Moments]:
@@ -147,7 +150,9 @@ def _update(
             raise _FullScanNeeded(f"rounding errors have accumulated since refit {refit.refit_id}")
     elif moments.count != snapshot.count_to_fit:
         raise _FullScanNeeded(f"refit {refit.refit_id} has a different number of rows")
-    description = f"{added:,} rows added, {removed:,} removed since refit {refit.refit_id}"
+    description = (
+        f"{format_count(added, 'row')} added, {removed:,} removed since refit {refit.refit_id}"
+    )
     return Statistics(moments, INCREMENTAL, refit.refit_id, description)
 
 

@@ -73,7 +73,9 @@ def status(
     if refit:
         state_of_refit = "up to date"
         if refit["stale"]:
-            changes = [f"{refit['new_rows_since']:+,} rows"] + [
+            changes = [
+                f"{refit['new_rows_since']:+,} {'row' if abs(refit['new_rows_since']) == 1 else 'rows'}"
+            ] + [
                 f"{refit[f'{kind}_rows_since']:,} {kind}"
                 for kind in ("replaced", "removed")
                 if refit[f"{kind}_rows_since"]

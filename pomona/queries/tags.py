@@ -89,7 +89,9 @@ def retention_note(location: str) -> str | None:
     note = (
         f"VACUUM must keep removed files for at least {days}, the age of the oldest tagged version"
     )
-    retention = f"the tables are set to {configured / timedelta(days=1):,g} days"
+    configured_days = configured / timedelta(days=1)
+    unit = "day" if configured_days == 1 else "days"
+    retention = f"the tables are set to {configured_days:,g} {unit}"
     if configured >= needed:
         return f"{note}; {retention}"
     return f"{note}, but {retention}: create one of the tags again to extend it, or tagged versions are lost"

@@ -28,6 +28,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streaming.cache_dir import cache_folder
+from streaming.counts import format_count
 from streaming.delta.reader import open_table, query, query_rows
 from streaming.errors import ExternalError, SnapshotError
 from streaming.lake.layout import Lake
@@ -195,7 +196,8 @@ def _check_free_space(table: DeltaTable, folder: Path) -> None:
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
         raise ExternalError(
-            f"{folder.parent}: {size['rows']:,} vectors need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are "
+            f"{folder.parent}: the vectors of {format_count(size['rows'], 'image')} need {needed / 1e9:.1f} GB, "
+            f"but only {free / 1e9:.1f} GB are "
             "free: free disk space, or set XDG_CACHE_HOME to a folder on another disk"
         )
 

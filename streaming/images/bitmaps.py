@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from streaming.counts import format_count
 from streaming.images.problems import Problem, corrupt, truncated, unsupported
 
 _BMP_COMPRESSIONS = {
@@ -34,7 +35,7 @@ def find_bmp_problem(content: bytes, opened: bool) -> Problem | None:
     if header not in _BMP_HEADERS:
         if 16 <= header <= 64:
             return unsupported(f"a BMP with an OS/2 header of {header} bytes")
-        return corrupt(f"the BMP declares a header of {header:,} bytes")
+        return corrupt(f"the BMP declares a header of {format_count(header, 'byte')}")
     if header == 12:
         width, height, bits = (*struct.unpack_from("<HH", content, 18), content[24])
         compression, size = 0, 0
@@ -49,16 +50,20 @@ def find_bmp_problem(content: bytes, opened: bool) -> Problem | None:
         if bits not in (1, 2, 4, 8, 16, 24, 32, 64):
             if bits == 0 and compression in (4, 5):
                 return unsupported(f"a BMP that contains a {_BMP_COMPRESSIONS[compression]}")
-            return corrupt(f"the BMP declares {bits} bits per pixel")
+            return corrupt(f"the BMP declares {format_count(bits, 'bit')} per pixel")
         if compression in (3, 6):
-            return unsupported(f"a BMP of {bits} bits per pixel with unusual color masks")
+            return unsupported(
+                f"a BMP of {format_count(bits, 'bit')} per pixel with unusual color masks"
+            )
         if compression in _BMP_COMPRESSIONS:
             name = _BMP_COMPRESSIONS[compression]
-            return unsupported(f"a BMP of {bits} bits per pixel with {name} compression")
+            return unsupported(
+                f"a BMP of {format_count(bits, 'bit')} per pixel with {name} compression"
+            )
         if compression:
             return corrupt(f"the BMP declares compression number {compression}")
         if bits in (2, 64):
-            return unsupported(f"a BMP with {bits} bits per pixel")
+            return unsupported(f"a BMP with {format_count(bits, 'bit')} per pixel")
     offset = int.from_bytes(content[10:14], "little")
     if compression in (1, 2):
         if offset + size > len(content):

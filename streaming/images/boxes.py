@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from streaming.counts import format_count
 from streaming.images.problems import Problem, corrupt, truncated, unsupported
 
 #: Boxes of a JPEG 2000 header that decide pixels.
@@ -200,9 +201,9 @@ def _codestream_problem(content: bytes, start: int) -> Problem | None:
     components = int.from_bytes(size[36:38], "big")
     depths = {(size[i] & 0x7F) + 1 for i in range(38, 38 + 3 * components, 3) if i < len(size)}
     if components > 4:
-        return unsupported(f"a JPEG 2000 with {components} components")
+        return unsupported(f"a JPEG 2000 with {format_count(components, 'component')}")
     if depths and max(depths) > 16:
-        return unsupported(f"a JPEG 2000 with {max(depths)} bits per sample")
+        return unsupported(f"a JPEG 2000 with {format_count(max(depths), 'bit')} per sample")
     if b"\xff\xd9" not in content[-16:]:
         return truncated("the file ends without the end marker of a JPEG 2000")
     return None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from streaming.counts import format_count
 from streaming.images.problems import Problem, corrupt, truncated, unsupported
 
 _SOS, _EOI, _DHP, _JPEG_LS = 0xDA, 0xD9, 0xDE, 0xF7
@@ -141,8 +142,10 @@ def _frame_problem(marker: int, data: bytes) -> Problem | None:
     if bits != 8:
         lossless = marker == 0xC3
         if bits == 12 or (lossless and 2 <= bits <= 16):
-            return unsupported(f"a {kind} JPEG with {bits} bits per sample, only 8 are supported")
-        return corrupt(f"the JPEG declares {bits} bits per sample")
+            return unsupported(
+                f"a {kind} JPEG with {format_count(bits, 'bit')} per sample, only 8 are supported"
+            )
+        return corrupt(f"the JPEG declares {format_count(bits, 'bit')} per sample")
     if not width:
         return corrupt("the JPEG declares a width of 0 pixels")
     if not height:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from PIL import PngImagePlugin
 
+from streaming.counts import format_count
 from streaming.images.problems import Problem, corrupt, truncated, unsupported
 
 #: Color type to the bit depths that it permits.
@@ -150,7 +151,9 @@ def _header_problem(first: Chunk, content: bytes) -> Problem | None:
         return corrupt("the PNG does not begin with a valid header (IHDR chunk)")
     depth, color, compression, filtering, interlace = data[8:13]
     if depth not in _DEPTHS.get(color, ()):
-        return corrupt(f"the PNG declares color type {color} with {depth} bits, which is invalid")
+        return corrupt(
+            f"the PNG declares color type {color} with {format_count(depth, 'bit')}, which is invalid"
+        )
     if compression or filtering or interlace > 1:
         return corrupt("the PNG declares an unknown compression, filter or interlace method")
     if not int.from_bytes(data[:4], "big") or not int.from_bytes(data[4:8], "big"):

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImagePalette, TiffImagePlugin
 
+from streaming.counts import format_count
 from streaming.images.problems import Problem, corrupt, truncated, unsupported
 
 # Fields
@@ -489,6 +490,8 @@ def _variant_problem(page: Directory, opened: bool) -> Problem | None:
     if page.value(PLANAR, 1) == 2 and samples > 1:
         description += ", in separate planes"
     if max(bits) > 64 or samples > 64 or not min(bits):
-        return corrupt(f"the TIFF declares {samples} samples of {max(bits)} bits")
+        return corrupt(
+            f"the TIFF declares {format_count(samples, 'sample')} of {format_count(max(bits), 'bit')}"
+        )
     readable = opened and compression not in _UNREADABLE | {1}  # nothing is corrupt in raw pixels
     return None if readable else unsupported(description)

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from streaming.counts import format_count
 from streaming.errors import ModelError
 from streaming.model.mobilenet_v2 import ARCHITECTURE, Tensors, weighted_layers
 
@@ -75,7 +76,7 @@ def _check_self_contained(file: h5py.File) -> None:
             if found.external or found.is_virtual:
                 return f"{name!r} is stored in another file"
             if found.size is not None and found.size > _MAX_TENSOR_SIZE:
-                return f"{name!r} declares {found.size} values"
+                return f"{name!r} declares {format_count(found.size, 'value')}"
         return None
 
     problem = file.visititems_links(find_problem)

@@ -309,7 +309,7 @@ class Source:
                 denied = str(error)
         if len(sample) > 1:
             raise SourceError(
-                f"{denied}; none of the first {len(sample)} images of {self.root} can be read: "
+                f"{denied}; none of the first {format_count(len(sample), 'image')} of {self.root} can be read: "
                 "permission to read them is required (s3:GetObject)"
             )
 

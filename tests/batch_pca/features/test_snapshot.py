@@ -54,7 +54,7 @@ def test_rows_to_fit_are_below_the_prefix(spark: Any, lake: Lake) -> None:
     ("number", "message"),
     [
         (1, "version 1 of file:.*/features has 0 rows, but a fit needs at least 2"),
-        (6, "version 6 of file:.*/features has 1 rows, but a fit needs at least 2"),
+        (6, "version 6 of file:.*/features has 1 row, but a fit needs at least 2"),
         (
             5,
             "version 5 of file:.*/features contains features of several models.*: another, made-up",

@@ -182,8 +182,12 @@ def test_previous_components_of_different_width_are_rejected() -> None:
     ("rows", "components", "message"),
     [
         (SHORT, 20, "20 components are too many, 20 rows allow at most 19 components: use 19"),
-        (WITH_CONSTANTS, 39, "39 components are too many, only 38 columns vary: use 38"),
-        (PLAIN[[0] * 30], 1, "all 40 columns are constant over 30 rows"),
+        (
+            WITH_CONSTANTS,
+            39,
+            "39 components are too many, the number of columns that vary is 38: use 38",
+        ),
+        (PLAIN[[0] * 30], 1, "no column of 30 rows varies"),
         (PLAIN[:0], 1, "^a fit needs at least 2 rows, not 0: ingest more"),
         (PLAIN[:1], 1, "^a fit needs at least 2 rows, not 1"),
     ],

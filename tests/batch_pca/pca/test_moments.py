@@ -190,7 +190,7 @@ def test_non_finite_rows_are_counted_and_none_is_added(rows: Rows, value: float)
     broken = rows.copy()
     broken[[5, 2500], 2] = value
     builder = MomentsBuilder(rows[0])
-    with pytest.raises(SnapshotError, match="2 of 3000 rows contain NaN or infinity"):
+    with pytest.raises(SnapshotError, match="NaN or infinity in 2 of 3,000 rows"):
         builder.add(broken)
     assert builder.build().count == 0
 
@@ -204,7 +204,7 @@ def test_different_shifts_cannot_be_combined(rows: Rows) -> None:
 
 
 def test_subtraction_of_more_rows_than_there_are_is_rejected(rows: Rows) -> None:
-    with pytest.raises(ValueError, match="cannot subtract 3000 rows from 10"):
+    with pytest.raises(ValueError, match="cannot subtract 3,000 rows from 10"):
         _ = Moments.from_rows(rows[:10], rows[0]) - Moments.from_rows(rows, rows[0])
 
 
@@ -216,5 +216,5 @@ def test_rows_of_different_width_are_rejected(rows: Rows) -> None:
 def test_statistics_of_too_few_rows_are_rejected(rows: Rows) -> None:
     with pytest.raises(ValueError, match="0 rows, but at least 1"):
         Moments.zero(rows[0]).mean()
-    with pytest.raises(ValueError, match="1 rows, but at least 2"):
+    with pytest.raises(ValueError, match="1 row, but at least 2"):
         Moments.from_rows(rows[:1], rows[0]).covariance()

@@ -77,7 +77,7 @@ def test_rows_are_partitioned_by_utf8_of_path(
 def test_row_that_is_not_finite_is_rejected(value: float) -> None:
     vectors = ROWS.vectors.copy()
     vectors[41, 5] = value
-    with pytest.raises(SnapshotError, match="1 of 17 rows contain NaN or infinity: ingest"):
+    with pytest.raises(SnapshotError, match="NaN or infinity in 1 of 17 rows: ingest"):
         project(Partitioning(), replace(ROWS, vectors=vectors))
 
 

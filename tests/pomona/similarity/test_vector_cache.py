@@ -195,7 +195,7 @@ def test_insufficient_disk_space_fails_before_writing(
 ) -> None:
     lake = create_deltars_lake(tmp_path / "lake", random_images(1000, WIDTH))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000 * WIDTH * 4 - 1))
-    with pytest.raises(ExternalError, match=r"1,000 vectors need .* XDG_CACHE_HOME"):
+    with pytest.raises(ExternalError, match=r"vectors of 1,000 images need .* XDG_CACHE_HOME"):
         load_vectors(lake, 0)
     assert not any(cache.rglob("*.f32"))
 

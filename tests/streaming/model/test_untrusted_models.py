@@ -87,7 +87,7 @@ def hdf5(path: Path, kernel: str) -> bytes:
         ("a soft link", "'Conv1/kernel' is a link to another object"),
         ("raw bytes of a file", "'Conv1/kernel' is stored in another file"),
         ("a view of a file", "'Conv1/kernel' is stored in another file"),
-        ("four terabytes", f"'Conv1/kernel' declares {2**40} values"),
+        ("four terabytes", f"'Conv1/kernel' declares {2**40:,} values"),
     ],
 )
 def test_hdf5_with_external_or_oversized_data_is_rejected(
