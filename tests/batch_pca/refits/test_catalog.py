@@ -12,9 +12,10 @@ import pytest
 from batch_pca.refits.catalog import RefitRow, commit_refit, find_sign_reference, read_refits
 from batch_pca.stats.unchanged import find_unchanged
 from streaming.delta.tables import create_table
+from streaming.errors import LakeError
 from streaming.lake.history import same_rows
 from streaming.lake.layout import Lake
-from streaming.lake.schemas import REFITS
+from streaming.lake.schemas import REFITS, features_table
 from streaming.maintenance.upgrade import upgrade_table
 from support.lakes.feature_lakes import commit, delete, delta, images, new_lake
 
@@ -168,6 +169,9 @@ def test_versions_with_vacuumed_feed_count_as_different(spark: Any, tmp_path: Pa
 @pytest.mark.spark
 def test_committed_rows_are_read_oldest_first(spark: Any, tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path))
+    with pytest.raises(LakeError, match="is not a lake"):
+        read_refits(lake)
+    create_table(spark, lake.features, features_table(64))
     assert read_refits(lake) == []
     create_table(spark, lake.refits, REFITS)
     assert read_refits(lake) == []
