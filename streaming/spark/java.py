@@ -63,6 +63,7 @@ def _version(java: Path) -> int:
             cwd="/",  # Java does not start in a deleted folder
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
             timeout=_VERSION_SECONDS,
         )

