@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
@@ -30,6 +31,11 @@ from streaming.storage.interface import is_entry_name, is_s3, join_name, local_p
 from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
+
+#: Columns of the projected rows, and of the published Parquet files.
+VECTOR_SCHEMA = pa.schema(
+    [("path", pa.string()), ("label", pa.string()), ("reduced", pa.list_(pa.float64()))]
+)
 
 # Marker file of a refit that is not published yet.
 _MARKER = "_unpublished.json"

@@ -8,7 +8,7 @@ import pyarrow.parquet
 
 from batch_pca.pca.projection import Projection
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.folder import read_components, read_moments
+from batch_pca.refits.folder import VECTOR_SCHEMA, read_components, read_moments
 from streaming.errors import SnapshotError, first_line
 
 
@@ -34,24 +34,21 @@ def read_vectors(refit: RefitRow) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        With the columns ``path``, ``label`` and ``reduced``.
+        With the columns of `VECTOR_SCHEMA`.
 
     Raises
     ------
     SnapshotError
         If files are missing or damaged.
     """
-    schema = pa.schema(
-        {"path": pa.string(), "label": pa.string(), "reduced": pa.list_(pa.float64())}
-    )
     try:
         files = map(pyarrow.parquet.read_table, refit.folder.parquet_files())
-        parts = [part.select(schema.names).cast(schema) for part in files]
+        parts = [part.select(VECTOR_SCHEMA.names).cast(VECTOR_SCHEMA) for part in files]
     except PermissionError:
         raise
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise _unusable(refit, f"a file in parquet/ is damaged ({first_line(error)})") from error
-    vectors = pa.concat_tables([schema.empty_table(), *parts])
+    vectors = pa.concat_tables([VECTOR_SCHEMA.empty_table(), *parts])
     if len(vectors) != refit.rows:
         counts = f"{len(vectors):,} of {refit.rows:,} vectors"
         raise _unusable(refit, f"files are missing from parquet/, which has {counts}")

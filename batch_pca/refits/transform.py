@@ -17,12 +17,9 @@ from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.fit import Reduction
 from batch_pca.pca.moments import check_finite
 from batch_pca.pca.projection import Projection
+from batch_pca.refits.folder import VECTOR_SCHEMA
 from batch_pca.refits.label_means import LabelSums
 
-#: Columns of the projected rows, and of the published Parquet files.
-SCHEMA = pa.schema(
-    [("path", pa.string()), ("label", pa.string()), ("reduced", pa.list_(pa.float64()))]
-)
 _DDL = "partition int, content binary"
 # Projected rows that a worker collects before it splits them.
 _SPLIT_BYTES = 8 * 2**20
@@ -112,7 +109,9 @@ def _project_batch(
     scores = projection.transform(features)
     offsets = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]
     reduced = pa.ListArray.from_arrays(offsets, scores.ravel())
-    return pa.RecordBatch.from_arrays([batch.column(0), batch.column(1), reduced], schema=SCHEMA)
+    return pa.RecordBatch.from_arrays(
+        [batch.column(0), batch.column(1), reduced], schema=VECTOR_SCHEMA
+    )
 
 
 def _to_ipc(rows: pa.Table) -> bytes:
@@ -183,7 +182,7 @@ def project(snapshot: Snapshot, reduction: Reduction, partitioning: Partitioning
     Returns
     -------
     RDD of (int, bytes)
-        Partition number, and rows of `SCHEMA` as an Arrow IPC stream, in no particular order. For the partition
+        Partition number, and rows of `VECTOR_SCHEMA` as an Arrow IPC stream, in no particular order. For the partition
         `Partitioning.sums`: bytes of a `batch_pca.refits.label_means.LabelSums`.
     """
     broadcast = snapshot.spark.sparkContext.broadcast(reduction)

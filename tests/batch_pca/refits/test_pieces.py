@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_pca.refits.folder import RefitFolder
+from batch_pca.refits.folder import VECTOR_SCHEMA, RefitFolder
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.pieces import Piece, PieceWriter, csv_header
-from batch_pca.refits.transform import SCHEMA, Partitioning, _to_ipc
+from batch_pca.refits.transform import Partitioning, _to_ipc
 
 NAMES = ['a"b,c', "=1+1", "x\n@y", "Été", "\ud7ff", "\U0001f34e", "z"]
 
@@ -32,7 +32,7 @@ def items(rows: int = 7) -> list[tuple[int, bytes]]:
             "label": NAMES[:rows],
             "reduced": [[i + 0.1, -1e-17] for i in range(rows)],
         },
-        schema=SCHEMA,
+        schema=VECTOR_SCHEMA,
     )
     order = sorted(range(rows), key=lambda i: table["path"][i].as_py().encode(), reverse=True)
     return [(3, _to_ipc(table.slice(i, 1))) for i in order]
