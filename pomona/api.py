@@ -16,7 +16,7 @@ from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.pca.projection import Projection
 from batch_pca.refits.catalog import RefitRow, read_refits
 from batch_pca.refits.load import read_fit, read_vectors
-from pomona.queries.session import check_label, open_lake, require_refits, translate_read_errors
+from pomona.queries.session import open_lake, require_refits, translate_read_errors
 from streaming.arguments import check_argument
 from streaming.delta.reader import open_table, query_arrow
 from streaming.errors import UsageError, first_line
@@ -552,7 +552,7 @@ class OpenLake:
         """
         from pomona.similarity.duplicates import NearDuplicateOptions, find_duplicates
 
-        near = NearDuplicateOptions(at_least, check_label(label), top)
+        near = NearDuplicateOptions(at_least, label, top)
         with translate_read_errors():
             return find_duplicates(self._lake, self.version(as_of), near)
 

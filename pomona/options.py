@@ -82,13 +82,6 @@ GlueDatabase = Annotated[
 ]
 
 
-def escape_label(label: str | None) -> str | None:
-    """Return a label given by the user as it is stored, see `streaming.storage.interface.escape_name`."""
-    from streaming.storage.interface import escape_name
-
-    return None if label is None else escape_name(label)
-
-
 ConfigFile = Annotated[str, typer.Option("--file", "-f", help="Configuration file (cluster.toml).")]
 
 Cluster = Annotated[str, typer.Argument(metavar="CLUSTER", help="Name or ID of a live cluster.")]

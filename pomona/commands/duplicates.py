@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pomona.options import AsOf, Json, LakeArgument, escape_label
+from pomona.options import AsOf, Json, LakeArgument
 from streaming.counts import format_count
 from streaming.errors import UsageError
 
@@ -21,9 +21,7 @@ def duplicates(
     at_least: Annotated[
         float, typer.Option(help="Minimum cosine similarity of near-duplicates.")
     ] = 0.98,
-    label: Annotated[
-        str | None, typer.Option(callback=escape_label, help="Compare only images with this label.")
-    ] = None,
+    label: Annotated[str | None, typer.Option(help="Compare only images with this label.")] = None,
     top: Annotated[
         int, typer.Option(help="Number of near-duplicate pairs to show; all are counted.")
     ] = 100,

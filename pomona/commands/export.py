@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pomona.options import AsOf, Json, LakeArgument, escape_label
+from pomona.options import AsOf, Json, LakeArgument
 from streaming.counts import format_count
 
 
@@ -20,9 +20,7 @@ def export(
         ),
     ],
     as_of: AsOf = None,
-    label: Annotated[
-        str | None, typer.Option(callback=escape_label, help="Export only images with this label.")
-    ] = None,
+    label: Annotated[str | None, typer.Option(help="Export only images with this label.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write the features to one Parquet, CSV or NumPy file.

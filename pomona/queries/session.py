@@ -49,7 +49,8 @@ def translate_read_errors() -> Iterator[None]:
 
 def check_label(label: str | None) -> str | None:
     """Return a label given by the user as it is stored; UsageError if it is not text."""
-    return None if check_argument("label", label, str | None) is None else escape_name(label or "")
+    label = check_argument("label", label, str | None)
+    return None if label is None else escape_name(label)
 
 
 def unknown_label(label: str, version: int) -> UsageError:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pomona.queries.session import unknown_label
+from pomona.queries.session import check_label, unknown_label
 from pomona.similarity.nearest import DIGITS, Cosines, RowIndices
 from pomona.similarity.vector_cache import Vectors, load_vectors
 from streaming.arguments import check_fields
@@ -124,6 +124,7 @@ class NearDuplicateOptions:
     def __post_init__(self) -> None:
         """Raise UsageError if a value has another type or is out of range."""
         check_fields(self)
+        object.__setattr__(self, "label", check_label(self.label))
         if not 0 < self.at_least <= 1:
             raise UsageError(f"--at-least {self.at_least}: give a cosine above 0 and up to 1")
         if self.top < 1:
