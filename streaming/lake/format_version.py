@@ -22,7 +22,7 @@ from streaming.errors import ExternalError, LakeError
 from streaming.storage.documents import Optional, read_document
 from streaming.storage.interface import TransientError
 from streaming.storage.open import open_storage
-from streaming.storage.remedies import find_remedy
+from streaming.storage.remedies import storage_remedy
 
 FORMAT = 5
 FILE = "lake.json"
@@ -71,8 +71,7 @@ def read_format(root: str) -> LakeFormat | None:
     except FileNotFoundError:
         return None
     except (PermissionError, TransientError) as error:
-        remedy = find_remedy(str(error)) or "check its disk, and rerun the command"
-        raise ExternalError(f"{path} cannot be read ({error}): {remedy}") from error
+        raise ExternalError(f"{path} cannot be read ({error}): {storage_remedy(error)}") from error
     if document["format"] < 1:
         raise LakeError(f"{path}: broken (format is below 1): {remedy}")
     return LakeFormat(document["format"], document.get("pomona") or "")

@@ -26,7 +26,7 @@ from streaming.storage.interface import (
     spark_problem,
 )
 from streaming.storage.open import check_access
-from streaming.storage.remedies import find_remedy
+from streaming.storage.remedies import storage_remedy
 
 if TYPE_CHECKING:  # `pomona status` does not import Spark
     from pyspark.sql import SparkSession
@@ -144,8 +144,9 @@ class Lake:
         try:
             return is_table(self.features)
         except (PermissionError, TransientError) as error:
-            remedy = find_remedy(str(error)) or "check its disk, and rerun the command"
-            raise ExternalError(f"{self.features} cannot be listed ({error}): {remedy}") from error
+            raise ExternalError(
+                f"{self.features} cannot be listed ({error}): {storage_remedy(error)}"
+            ) from error
 
     def format(self) -> LakeFormat | None:
         """Return the format of this lake; None if there is no lake yet."""

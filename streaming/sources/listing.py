@@ -29,7 +29,7 @@ from streaming.storage.interface import (
     to_spark,
 )
 from streaming.storage.open import check_access, open_storage
-from streaming.storage.remedies import find_remedy
+from streaming.storage.remedies import storage_remedy
 
 if TYPE_CHECKING:  # `pomona status` lists a source without Spark
     from pyspark.sql import DataFrame, SparkSession
@@ -357,9 +357,8 @@ def _validate_folder(root: str) -> None:
     except NotADirectoryError as error:
         raise SourceError(f"source {folder} is a file: give its parent folder") from error
     except OSError as error:
-        remedy = find_remedy(str(error)) or "check its disk, and rerun the command"
         raise SourceError(
-            f"source {folder} cannot be listed ({error.strerror}): {remedy}"
+            f"source {folder} cannot be listed ({error.strerror}): {storage_remedy(error)}"
         ) from error
 
 

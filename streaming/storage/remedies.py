@@ -15,6 +15,11 @@ _REMEDIES = {
 _PATTERNS = [(re.compile(text, re.IGNORECASE), remedy) for text, remedy in _REMEDIES.items()]
 
 
+def storage_remedy(error: Exception) -> str:
+    """Return what to do about an error of a storage."""
+    return find_remedy(str(error)) or "check its disk, and rerun the command"
+
+
 def find_remedy(text: str) -> str:
     """Return what to do about an error, given its text; an empty string if that is not known.
 
